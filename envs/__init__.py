@@ -1,0 +1,55 @@
+"""Football and DMLab2D as teams that are stepped together.
+
+    env = envs.make("lab2d/commons_harvest", players=4)             # PettingZoo ParallelEnv, for people
+    env = envs.make_team("football/academy_3_vs_1_with_keeper")     # TeamEnv, for training
+
+`names()` lists every environment; the options of each are the fields of `envs.football.FootballConfig` and
+`envs.lab2d.Lab2dConfig`. Importing this package imports no engine.
+"""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from envs.football.config import LEVELS as FOOTBALL_LEVELS
+from envs.football.config import FootballConfig
+from envs.lab2d.config import LEVELS as LAB2D_LEVELS
+from envs.lab2d.config import Lab2dConfig
+from envs.parallel import TeamParallelEnv
+from envs.team import EngineMissing, Obs, TeamEnv, TeamSpec, one_of
+
+EnvConfig = FootballConfig | Lab2dConfig
+
+__all__ = [
+    "EngineMissing", "EnvConfig", "FootballConfig", "Lab2dConfig", "Obs", "TeamEnv", "TeamParallelEnv", "TeamSpec",
+    "config", "make", "make_team", "names",
+]  # fmt: skip
+
+
+def names() -> list[str]:
+    """Every environment, as "suite/level"."""
+    return [f"football/{level}" for level in FOOTBALL_LEVELS] + [f"lab2d/{level}" for level in LAB2D_LEVELS]
+
+
+def config(name: str, **options: Any) -> EnvConfig:
+    """The typed configuration of environment `name`. Raises ValueError for a name or option that does not exist."""
+    suites = {"football": FootballConfig, "lab2d": Lab2dConfig}
+    suite, _, level = name.partition("/")
+    if suite not in suites or not level:
+        raise ValueError(f"environment {name!r} does not exist; allowed: football/LEVEL or lab2d/LEVEL (see `tandem envs`)")
+    for option in options:
+        one_of(f"option of {suite}", option, [f.name for f in fields(suites[suite])])
+    return suites[suite](level=level, **options)
+
+
+def make_team(env: str | EnvConfig, **options: Any) -> TeamEnv:
+    """The environment for training. `env` is a name or a configuration; options override its fields.
+
+    Raises: ValueError for a name, option or value that does not exist; EngineMissing where the engine is not installed.
+    """
+    settings = config(env, **options) if isinstance(env, str) else replace(env, **options)
+    return settings.build()
+
+
+def make(env: str | EnvConfig, **options: Any) -> TeamParallelEnv:
+    """The same environment as a PettingZoo ParallelEnv. Arguments and errors as `make_team`."""
+    return TeamParallelEnv(make_team(env, **options))
