@@ -1,0 +1,110 @@
+"""The network of every arm: encoder -> tokens -> exchange across agents -> heads.
+
+The same module runs in runners, learner, pre-training, evaluation and the user's Python. All agents share all weights;
+nothing in it depends on the order of the agents. Axes: B batch, A agents, E entities, D width, N actions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agents import encoders
+from agents.attention import TeamExchange
+from agents.spec import ObservationSpec
+
+Arm = Literal["independent", "meanpool", "acam"]
+_MODES = {"independent": "none", "meanpool": "mean", "acam": "attention"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """An arm and its sizes. What 2104.09402 leaves open is a switch."""
+
+    arm: Arm = "acam"
+    """How agents exchange: "acam" (agent-centric attention), "meanpool" (equal weights), "independent" (not at all)."""
+    width: int = 64
+    """D, the size of a token."""
+    hidden: int = 128
+    """Hidden units of the encoder and the heads."""
+    layers: int = 1
+    """Exchange layers."""
+    heads: int = 2
+    """Attention heads (the paper's project page shows two)."""
+    residual: bool = True
+    """Add each exchange to its input."""
+    pre_norm: bool = True
+    """LayerNorm before each exchange."""
+    position: bool = True
+    """Add the agent's own absolute position to its token."""
+
+    def __post_init__(self) -> None:
+        if self.arm not in _MODES:
+            raise ValueError(f"arm {self.arm!r} does not exist; allowed: {', '.join(_MODES)}")
+        for name in ("width", "hidden", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got width {self.width} and heads {self.heads}")
+
+
+class TeamOutput(NamedTuple):
+    """What the network says about one batch of team observations."""
+
+    logits: Tensor
+    """[B, A, N] unnormalised log-probabilities of the actions."""
+    values: Tensor
+    """[B, A] value of the state to each agent, in units of the (scaled) reward."""
+    tokens: Tensor
+    """[B, A, D] tokens after the exchange; the predictor reads them."""
+    attention: Tensor
+    """[B, H, A, A] mixing weights of the last exchange, query agent by key agent."""
+
+
+def _head(width: int, hidden: int, outputs: int, gain: float) -> nn.Sequential:
+    head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    nn.init.orthogonal_(head[-1].weight, gain)
+    nn.init.zeros_(head[-1].bias)
+    return head
+
+
+class TeamNetwork(nn.Module):
+    """Encoder, exchange layers, and per-agent policy, value and predictor heads."""
+
+    def __init__(self, spec: ObservationSpec, config: NetworkConfig) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        width, hidden = config.width, config.hidden
+        self.encoder = encoders.build(spec, width, hidden)
+        self.place = nn.Linear(2, width, bias=False) if config.position else None
+        self.exchange = nn.ModuleList(
+            TeamExchange(
+                width, heads=config.heads, mode=_MODES[config.arm], residual=config.residual, pre_norm=config.pre_norm
+            )
+            for _ in range(config.layers)
+        )
+        # A nearly uniform first policy and small first values: the usual start of PPO (Andrychowicz et al. 2021).
+        self.policy = _head(width, hidden, spec.num_actions, gain=0.01)
+        self.value = _head(width, hidden, 1, gain=0.1)
+        self.predictor = _head(width, hidden, 2 * spec.num_entities, gain=0.01)
+
+    def forward(self, obs: dict[str, Tensor]) -> TeamOutput:
+        """obs: the arrays of one team observation with a leading batch axis, in their native dtypes."""
+        mask = obs["mask"]
+        tokens = self.encoder(obs)
+        if self.place is not None:
+            rows = obs["who"].long().clamp(min=0)[..., None].expand(-1, -1, 2)
+            tokens = tokens + self.place(obs["positions"].gather(1, rows))
+        attention = tokens.new_zeros(len(tokens), self.config.heads, mask.shape[1], mask.shape[1])
+        for layer in self.exchange:
+            tokens, attention = layer(tokens, mask)
+        tokens = torch.relu(tokens)
+        return TeamOutput(self.policy(tokens), self.value(tokens).squeeze(-1), tokens, attention)
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Each agent's guess of every entity's displacement in the next step.
+
+        Args: tokens: [B, A, D]. Returns: [B, A, E, 2], in units of `spec.step_scale`.
+        """
+        return self.predictor(tokens).view(*tokens.shape[:2], -1, 2)

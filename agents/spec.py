@@ -1,0 +1,74 @@
+"""What a network must know about an environment, as plain data: it travels in a checkpoint and needs no engine."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationSpec:
+    """Shapes of one team's observation and action. A agents, E tracked entities."""
+
+    env: str
+    """Full name of the environment, for messages and for `tandem eval`."""
+    view: str
+    """Name of the view; it selects the encoder."""
+    num_agents: int
+    num_actions: int
+    entity_kinds: tuple[str, ...]
+    """Kind of each of the E entities, teammates first."""
+    shapes: dict[str, tuple[int, ...]]
+    """Observation key -> shape."""
+    dtypes: dict[str, str]
+    """Observation key -> NumPy dtype name."""
+    view_vocab: int | None = None
+    """Number of ids where the view is categorical."""
+    step_scale: tuple[float, float] = (1.0, 1.0)
+    """Unit of predicted displacements (x, y), in units of `positions`."""
+
+    @classmethod
+    def from_team(cls, spec: Any) -> "ObservationSpec":
+        """From the `spec` of a team environment (its fields are read by name, so any look-alike will do)."""
+        return cls(
+            env=spec.env,
+            view=spec.view,
+            num_agents=spec.num_agents,
+            num_actions=spec.num_actions,
+            entity_kinds=tuple(spec.entity_kinds),
+            shapes={key: tuple(box.shape) for key, box in spec.spaces.items()},
+            dtypes={key: np.dtype(box.dtype).name for key, box in spec.spaces.items()},
+            view_vocab=spec.view_vocab,
+            step_scale=tuple(spec.step_scale),
+        )
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "ObservationSpec":
+        """The inverse of `to_json`. Raises ValueError naming the field that is missing or unknown."""
+        try:
+            return cls(
+                **{
+                    **data,
+                    "entity_kinds": tuple(data["entity_kinds"]),
+                    "shapes": {key: tuple(shape) for key, shape in data["shapes"].items()},
+                    "step_scale": tuple(data["step_scale"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the description of an observation: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def num_entities(self) -> int:
+        return len(self.entity_kinds)
+
+    def differences(self, other: "ObservationSpec") -> list[str]:
+        """The fields in which `other` does not fit a network built for this one, as readable sentences."""
+        fields = ("view", "num_actions", "entity_kinds", "view_vocab", "shapes", "dtypes")
+        return [
+            f"{name} is {getattr(other, name)!r}, the network was built for {getattr(self, name)!r}"
+            for name in fields
+            if getattr(self, name) != getattr(other, name)
+        ]
