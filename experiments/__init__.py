@@ -1,0 +1,1 @@
+"""What a person runs: typed configs and presets, the `tandem` command, Ray jobs, tracking, reports and benchmarks."""

@@ -1,0 +1,62 @@
+"""What all tests share: one thread, engines that must be there, and the session's one Ray instance."""
+
+import importlib.util
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+# Before torch, NumPy or Ray are imported; they read these once. One thread: the tests run on two cores beside actors,
+# and a reduction's order (so its last bits) depends on the number of threads.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Ray asks for a token; this session's own keeps it from writing one into the home folder of whoever runs the tests.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+ENGINES = {
+    "football": ("gfootball_engine", "run `make engine`"),
+    "lab2d": ("dmlab2d", "install tandem-lab[lab2d]"),
+}
+"""Engine -> (module, how to get it)."""
+
+
+@pytest.fixture(autouse=True)
+def _engine_is_there(request: pytest.FixtureRequest) -> None:
+    """Fails, rather than skips, a test marked `engine` or `engine("football")` where that engine is not installed:
+    a suite that skips silently on a broken installation shows nothing."""
+    marker = request.node.get_closest_marker("engine")
+    if marker is None:
+        return
+    for engine in marker.args or ENGINES:
+        module, remedy = ENGINES[engine]
+        if importlib.util.find_spec(module) is None:
+            pytest.fail(f"this test needs the {engine} engine, but {module} is not installed: {remedy}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[Any]:
+    """The `ray` module with one local instance of 4 logical CPUs, started by the first test that asks for it."""
+    import ray
+
+    def start() -> None:
+        # address="local": never join a cluster that happens to run on this machine or that RAY_ADDRESS names.
+        ray.init(
+            address="local",
+            num_cpus=4,
+            include_dashboard=False,
+            object_store_memory=200 * 2**20,
+            log_to_driver=False,
+        )
+
+    try:
+        start()
+    except Exception:  # A loaded machine can miss Ray's start-up time limit once; a second miss is a real failure.
+        ray.shutdown()
+        time.sleep(5)
+        start()
+    yield ray
+    ray.shutdown()
