@@ -108,7 +108,8 @@ class FakeTeamEnv:
         if self._step is None:
             raise RuntimeError(f"{self.spec.env} is not in an episode; call reset() first")
         rewards = (check_actions(actions, self.spec) == 0).astype(np.float32)
-        if np.shape(opponent_actions or []) != (self.spec.num_opponents,):
+        theirs = () if opponent_actions is None else opponent_actions
+        if np.shape(theirs) != (self.spec.num_opponents,):
             raise ValueError(f"opponent_actions must be {self.spec.num_opponents} integers; got {opponent_actions}")
         self._step += 1
         self._return += float(rewards.sum())
