@@ -9,7 +9,6 @@ Traps met here:
   positions of agents whose action moves them (nothing else moves an avatar), cleaned cells of agents that cleaned.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import dmlab2d
@@ -23,6 +22,7 @@ from envs.lab2d.spec import action_table, team_spec
 from envs.team import Obs, check_actions
 
 _INT31 = 2**31 - 1
+_RUNNING = int(dmlab2d.RUNNING)  # comparing the engine's enum itself costs 1 us a step
 
 
 class Lab2dTeamEnv:
@@ -34,18 +34,21 @@ class Lab2dTeamEnv:
         level, players = config.facts, config.num_players
         self._engine: Any = dmlab2d.Lab2d(runfiles_helper.find(), engine_settings(config))
         self._table = action_table(config)
-        self._is_move = np.isin(self.spec.action_names, ("forward", "back", "left", "right"))
-        self._is_clean = np.isin(self.spec.action_names, ("clean",))
+        names = self.spec.action_names
+        moves = ("forward", "back", "left", "right") if level.tracked else ()
+        # The single player of chase_eat moves on by itself: look every step.
+        self._moves = set(range(len(names))) if level.solo else {names.index(name) for name in moves}
+        self._cleans = {names.index(name) for name in ("clean",) if name in names}
         name = "LAYER" if config.view == "layer" else "RGB"
         self._view_names = ["WORLD." + name] if level.solo else [f"{i + 1}.{name}" for i in range(players)]
-        self._position_names = [f"{i + 1}.POSITION" for i in range(players)] if level.tracked else []
+        self._position_names = [f"{i + 1}.POSITION" for i in range(players)]
         self._scores = Scoreboard(config)
         self._cells = np.zeros((players, 2))
         """Cell (x, y) of each agent; y grows downwards."""
         self._mask = np.ones(players, bool)
         self._entity_mask = np.full(players, level.tracked)
         self._who = np.arange(players, dtype=np.int16)
-        self._scale = 2 / (np.array(level.map_size) - 1)
+        self._scale = self.spec.step_scale
         self._positions = np.zeros((players, 2), np.float32)
         self._seeds = np.random.default_rng()
         self._step = 0
@@ -64,7 +67,8 @@ class Lab2dTeamEnv:
         self._step = 0
         self._running = True
         self._check_ids()
-        self._locate(range(self.spec.num_agents))
+        for agent in range(self.spec.num_agents if self.config.facts.tracked else 0):
+            self._locate(agent)
         return self._observe(out)
 
     def step(self, actions: np.ndarray, out: Obs | None = None) -> tuple[Obs, np.ndarray, bool, bool, dict[str, Any]]:
@@ -76,7 +80,7 @@ class Lab2dTeamEnv:
         engine.act_discrete(self._table[actions].ravel())
         status, total = engine.advance()
         self._step += 1
-        terminated = status != dmlab2d.RUNNING
+        terminated = int(status) != _RUNNING
         truncated = not terminated and self._step >= self.spec.max_steps
         self._running = not (terminated or truncated)
         if total != 0 or terminated:
@@ -85,8 +89,11 @@ class Lab2dTeamEnv:
                 rewards[:] = rewards.sum()
         else:
             rewards = np.zeros(self.spec.num_agents, np.float32)
-        self._scores.count_cleaned(engine, self._is_clean[actions].nonzero()[0])
-        self._locate(self._is_move[actions].nonzero()[0].tolist())
+        for agent, action in enumerate(actions.tolist()):
+            if action in self._moves:
+                self._locate(agent)
+            elif action in self._cleans:
+                self._scores.count_cleaned(engine, agent)
         obs = self._observe(out)
         info: dict[str, Any] = {}
         if not self._running:
@@ -136,13 +143,11 @@ class Lab2dTeamEnv:
         row, column = divmod(int(np.argmax((ids >= first) & (ids < first + 4))), ids.shape[1])
         return column, row
 
-    def _locate(self, agents: Iterable[int]) -> None:
-        """Reads the positions of these agents."""
-        if not self.config.facts.tracked:
-            return
+    def _locate(self, agent: int) -> None:
+        """Reads where `agent` is."""
         if self.config.facts.solo:
-            self._cells[0] = self._find_player()
+            x, y = self._find_player()
         else:
-            for agent in agents:
-                self._cells[agent] = self._engine.observation(self._position_names[agent])
-        np.subtract(self._cells * self._scale, 1, out=self._positions, casting="same_kind")
+            x, y = self._engine.observation(self._position_names[agent]).tolist()
+        self._cells[agent] = x, y
+        self._positions[agent] = x * self._scale[0] - 1, y * self._scale[1] - 1

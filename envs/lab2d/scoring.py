@@ -80,10 +80,9 @@ class Scoreboard:
         self._returns += rewards
         return rewards
 
-    def count_cleaned(self, engine: Any, agents: np.ndarray) -> None:
-        """Adds the cells that these agents, who fired their cleaning beam, cleaned in this step."""
-        for agent in agents:
-            self._cleaned += int(engine.observation(self._contribs[agent]))
+    def count_cleaned(self, engine: Any, agent: int) -> None:
+        """Adds the cells that this agent, who fired its cleaning beam, cleaned in this step."""
+        self._cleaned += int(engine.observation(self._contribs[agent]))
 
     def caption(self) -> str:
         """The agents' returns so far."""
