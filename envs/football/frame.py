@@ -1,0 +1,130 @@
+"""One moment of a game as arrays, read from the engine in a single pass.
+
+Everything is seen by one team that plays from left (x = -1) to right (x = 1). Rows: own players in the engine's order,
+then the other team's players, then the ball.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+X, Y, DX, DY, ACTIVE, TIRED, YELLOW = range(7)
+NUM_COLUMNS = 7
+GOAL_HALF_WIDTH = 0.044
+FIELD_HALF_WIDTH = 0.42
+"""Half of the pitch's width in engine units; half of its length is 1."""
+METRES = np.array([54.4, 83.6], np.float32)
+"""Metres per engine unit along x and y."""
+TO_UNIT = np.array([1.0, 1 / FIELD_HALF_WIDTH], np.float32)
+"""Engine units to `positions`, which run from -1 to 1 along both axes."""
+STEP_SCALE = (0.015, 0.05)
+"""An ordinary large displacement per step in units of `positions`: 1 % of the players' steps in 11_vs_11 are longer
+along x, along y; they run at up to 8 m/s and a step lasts 0.1 s."""
+GAME_MODES = ("normal", "kick_off", "goal_kick", "free_kick", "corner", "throw_in", "penalty")
+ROLES = (
+    "goalkeeper", "centre_back", "left_back", "right_back", "defence_midfield", "central_midfield", "left_midfield",
+    "right_midfield", "attack_midfield", "centre_forward",
+)  # fmt: skip
+
+
+@dataclass
+class Frame:
+    """One moment of a game. The arrays are overwritten by the next `read`."""
+
+    num_own: int
+    """Players of the own team: rows 0 to num_own - 1."""
+    table: np.ndarray
+    """float32 [N + 1, 7]: x, y, dx, dy per step (engine units), on the pitch, tired 0 to 1, yellow card."""
+    roles: np.ndarray
+    """int [N], index into ROLES."""
+    controlled: list[int]
+    """The own player whom each agent controls, -1 for nobody."""
+    other_controlled: list[int]
+    """The same for the other team, as indices into that team."""
+    ball_z: float = 0.0
+    """Height of the ball in metres."""
+    ball_dz: float = 0.0
+    """Metres per step upwards."""
+    owner: int = -1
+    """Row of the player who has the ball, -1 for nobody."""
+    goals_for: int = 0
+    goals_against: int = 0
+    mode: int = 0
+    """Index into GAME_MODES."""
+    step: int = -1
+    """Steps played: -1 right after a reset."""
+
+    @property
+    def num_players(self) -> int:
+        return len(self.roles)
+
+    @property
+    def owner_side(self) -> int:
+        """0 if the own team has the ball, 1 for the other one, -1 for nobody."""
+        return -1 if self.owner < 0 else int(self.owner >= self.num_own)
+
+    def positions(self) -> np.ndarray:
+        """float32 [N + 1, 2] in [-1, 1], clipped at the lines."""
+        return np.clip(self.table[:, :2] * TO_UNIT, -1.0, 1.0)
+
+
+def new_frame(info: Any, left_agents: int, right_agents: int) -> Frame:
+    """A frame of the left team for the teams of `info` (the engine's own record of the present moment)."""
+    players = [*info.left_team, *info.right_team]
+    frame = Frame(
+        num_own=len(info.left_team),
+        table=np.zeros((len(players) + 1, NUM_COLUMNS), np.float32),
+        roles=np.array([int(player.role) for player in players]),
+        controlled=[-1] * left_agents,
+        other_controlled=[-1] * right_agents,
+    )
+    read(info, frame)
+    return frame
+
+
+def read(info: Any, frame: Frame) -> None:
+    """Fills `frame` (of the left team) from the engine's record. Each attribute is read once: they are slow."""
+    values: list[float] = []
+    for team in (info.left_team, info.right_team):
+        for player in team:
+            at, move = player.position, player.direction
+            values += (at[0], at[1], move[0], move[1], player.is_active, player.tired_factor, player.has_card)
+    at, move = info.ball_position, info.ball_direction
+    values += (at[0], at[1], move[0], move[1], 1.0, 0.0, 0.0)
+    frame.table.reshape(-1)[:] = values
+    frame.ball_z, frame.ball_dz = at[2], move[2]
+    owner_side = info.ball_owned_team
+    frame.owner = -1 if owner_side < 0 else info.ball_owned_player + owner_side * frame.num_own
+    frame.goals_for, frame.goals_against = info.left_goals, info.right_goals
+    frame.mode, frame.step = int(info.game_mode), info.step
+    frame.controlled = _controlled(info.left_controllers, len(frame.controlled))
+    if frame.other_controlled:
+        frame.other_controlled = _controlled(info.right_controllers, len(frame.other_controlled))
+
+
+def _controlled(controllers: Any, count: int) -> list[int]:
+    return [controllers[agent].controlled_player for agent in range(count)]
+
+
+def from_other_side(frame: Frame) -> Frame:
+    """The same moment as the other team sees it: pitch turned by 180 degrees, teams swapped. A copy."""
+    own, players = frame.num_own, frame.num_players
+    order = [*range(own, players), *range(own)]
+    table = frame.table[[*order, players]]
+    table[:, :4] *= -1
+    owner = frame.owner
+    return Frame(
+        num_own=players - own,
+        table=table,
+        roles=frame.roles[order],
+        controlled=list(frame.other_controlled),
+        other_controlled=list(frame.controlled),
+        ball_z=frame.ball_z,
+        ball_dz=frame.ball_dz,
+        owner=owner if owner < 0 else (owner - own if owner >= own else owner + players - own),
+        goals_for=frame.goals_against,
+        goals_against=frame.goals_for,
+        mode=frame.mode,
+        step=frame.step,
+    )
