@@ -93,7 +93,7 @@ class RgbEncoder(nn.Module):
     def forward(self, obs: Obs) -> Tensor:
         view = obs["view"]  # [B, A, H, W, 3] uint8
         pictures = view.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
-        return self.net(self.conv(pictures).view(*view.shape[:2], -1))
+        return self.net(self.conv(pictures).flatten(1)).view(*view.shape[:2], -1)
 
 
 class ResidualStack(nn.Module):

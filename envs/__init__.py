@@ -21,7 +21,7 @@ EnvConfig = FootballConfig | Lab2dConfig
 
 __all__ = [
     "EngineMissing", "EnvConfig", "FootballConfig", "Lab2dConfig", "Obs", "TeamEnv", "TeamParallelEnv", "TeamSpec",
-    "config", "make", "make_team", "names",
+    "config", "for_evaluation", "make", "make_team", "names",
 ]  # fmt: skip
 
 
@@ -39,6 +39,11 @@ def config(name: str, **options: Any) -> EnvConfig:
     for option in options:
         one_of(f"option of {suite}", option, [f.name for f in fields(suites[suite])])
     return suites[suite](level=level, **options)
+
+
+def for_evaluation(settings: EnvConfig) -> EnvConfig:
+    """The same environment without the shortcuts of training: every football reset is a real one."""
+    return replace(settings, reset_pool=0) if isinstance(settings, FootballConfig) else settings
 
 
 def make_team(env: str | EnvConfig, **options: Any) -> TeamEnv:

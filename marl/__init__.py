@@ -1,0 +1,21 @@
+"""Training and evaluation of teams on Ray.
+
+    policy = marl.train(marl.TrainConfig(env=envs.config("lab2d/commons_harvest", players=4)), "runs/mine")
+"""
+
+from marl.config import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+
+__all__ = ["EvalSettings", "PPOSettings", "RunnerSettings", "TrainConfig", "evaluate", "train"]
+
+
+def __getattr__(name: str):
+    # RLlib takes seconds to import, and configurations, `--help` and evaluation do not need it.
+    if name == "train":
+        from marl.training import train
+
+        return train
+    if name == "evaluate":
+        from marl.evaluation import evaluate
+
+        return evaluate
+    raise AttributeError(f"module 'marl' has no attribute {name!r}")

@@ -1,0 +1,105 @@
+"""From episode chunks to one training batch: values, advantages per agent and prediction targets.
+
+Runs in the learner as the only piece of its connector pipeline. Row n of the batch is one step of a whole team.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from agents import TeamNetwork
+from marl.losses.prediction import Targets, targets
+from marl.returns import gae, standardise
+from marl.rollout import AGENT_REWARDS
+
+ADVANTAGES, RETURNS = "advantages", "returns"
+VALUE_ROWS = 4096  # observations per forward pass, to bound memory
+
+
+def values_of(network: TeamNetwork, obs: dict[str, Tensor]) -> Tensor:
+    """Values [M, A] of M team observations, without gradient."""
+    count = len(obs["mask"])
+    with torch.no_grad():
+        parts = [
+            network({key: value[i : i + VALUE_ROWS] for key, value in obs.items()}).values
+            for i in range(0, count, VALUE_ROWS)
+        ]
+    return torch.cat(parts)
+
+
+def advantages_of(
+    rewards: list[Tensor], values: list[Tensor], terminated: list[bool], *, gamma: float, lambda_: float
+) -> list[Tensor]:
+    """GAE of chunks of unequal length, in one padded pass.
+
+    Args: rewards: per chunk [T_i, A]; values: per chunk [T_i + 1, A], the last of the observation after the chunk;
+    terminated: per chunk. Returns: per chunk [T_i, A].
+    """
+    lengths = torch.tensor([len(r) for r in rewards], device=rewards[0].device)
+    padded_rewards = pad_sequence(rewards)  # [T, C, A]
+    padded_values = pad_sequence([v[:-1] for v in values])
+    padded_next = pad_sequence([v[1:] for v in values])
+    steps = torch.arange(len(padded_rewards), device=lengths.device)[:, None]
+    ended = steps >= lengths - 1  # the padding is past the end too, so nothing leaks out of it
+    over = ended & torch.tensor(terminated, device=lengths.device)
+    padded = gae(padded_rewards, padded_values, padded_next, over, ended, gamma=gamma, lambda_=lambda_)
+    return [padded[: len(r), i] for i, r in enumerate(rewards)]
+
+
+class TeamBatch(ConnectorV2):
+    """Learner connector: episode chunks -> {module: tensors of one batch}."""
+
+    def __init__(self, *, gamma: float, lambda_: float, reward_scale: float, device: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gamma, self.lambda_, self.reward_scale, self.device = gamma, lambda_, reward_scale, device
+
+    def __call__(self, *, rl_module: Any, batch: Any, episodes: list[SingleAgentEpisode], **kwargs: Any) -> Any:
+        network: TeamNetwork = rl_module[DEFAULT_MODULE_ID].unwrapped().network
+        return {DEFAULT_MODULE_ID: self.build(network, episodes)}
+
+    def build(self, network: TeamNetwork, episodes: list[SingleAgentEpisode]) -> dict[str, Any]:
+        """The batch; all tensors on the learner's device, rows in the order of `episodes`."""
+        lengths = [len(episode) for episode in episodes]
+        chunks = [length + 1 for length in lengths]
+        obs = {
+            key: self._tensor([episode.observations.data[key] for episode in episodes])
+            for key in network.spec.shapes
+        }
+        values = values_of(network, obs).split(chunks)
+        rewards = self._tensor([e.extra_model_outputs[AGENT_REWARDS].data for e in episodes]) * self.reward_scale
+        advantages = torch.cat(
+            advantages_of(
+                list(rewards.split(lengths)),
+                list(values),
+                [episode.is_terminated for episode in episodes],
+                gamma=self.gamma,
+                lambda_=self.lambda_,
+            )
+        )
+        keep = torch.ones(sum(chunks), dtype=torch.bool, device=self.device)
+        keep[torch.tensor(chunks, device=self.device).cumsum(0) - 1] = False  # the observation after each chunk
+        rows = {key: value[keep] for key, value in obs.items()}
+        return {
+            Columns.OBS: rows,
+            Columns.ACTIONS: self._tensor([episode.actions.data for episode in episodes]),
+            Columns.ACTION_LOGP: self._tensor([e.extra_model_outputs[Columns.ACTION_LOGP].data for e in episodes]),
+            RETURNS: advantages + torch.cat([value[:-1] for value in values]),
+            ADVANTAGES: standardise(advantages, rows["mask"]),
+            **self._prediction(network, obs, chunks),
+        }
+
+    def _prediction(self, network: TeamNetwork, obs: dict[str, Tensor], chunks: list[int]) -> dict[str, Tensor]:
+        scale = torch.tensor(network.spec.step_scale, device=self.device)
+        positions, present = obs["positions"].split(chunks), obs["entity_mask"].split(chunks)
+        each = [targets(p, m, scale) for p, m in zip(positions, present, strict=True)]
+        return {name: torch.cat([getattr(one, name) for one in each]) for name in Targets._fields}
+
+    def _tensor(self, arrays: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays)).to(self.device)

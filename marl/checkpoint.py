@@ -1,0 +1,51 @@
+"""Checkpoints of a run: whole or not there.
+
+    checkpoints/000000409600/progress.json    where the run stood
+                             policy/          safetensors and JSON, for people (agents.load)
+                             rllib/           RLlib's own state (pickled): for resuming this run only
+
+A checkpoint is written under a temporary name and renamed, so a folder with a plain number is complete.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from agents import Policy
+
+
+def newest(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run folder, or None."""
+    found = sorted(path for path in (run / "checkpoints").glob("[0-9]*") if (path / "progress.json").is_file())
+    return found[-1] if found else None
+
+
+def progress_of(checkpoint: Path) -> dict[str, Any]:
+    """Where the run stood. Raises ValueError in one sentence if the file cannot be read."""
+    try:
+        progress = json.loads((checkpoint / "progress.json").read_text())
+        int(progress["env_steps"]), float(progress["train_s"]), int(progress["iterations"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{checkpoint} cannot be read as a checkpoint: {error}") from None
+    return progress
+
+
+def save(run: Path, algorithm: Algorithm, policy: Policy, progress: dict[str, Any], keep: int) -> Path:
+    """Writes a checkpoint and removes all but the newest `keep`."""
+    folder = run / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    target, temporary = folder / f"{progress['env_steps']:012d}", folder / ".writing"
+    shutil.rmtree(temporary, ignore_errors=True)
+    algorithm.save_to_path(str((temporary / "rllib").absolute()))
+    policy.save(temporary / "policy")
+    (temporary / "progress.json").write_text(json.dumps(progress, indent=2))
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(temporary, target)
+    for old in sorted(folder.glob("[0-9]*"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target

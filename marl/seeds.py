@@ -1,0 +1,15 @@
+"""Seeds of episodes. Training and evaluation draw from halves of the range that do not overlap."""
+
+import numpy as np
+
+_HALF = 2**30  # engines take signed 32-bit seeds
+
+
+def train_seed(*key: int) -> int:
+    """A seed in [0, 2^30) that depends on all of `key` (run seed, runner, start, environment, episode)."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0] % _HALF)
+
+
+def eval_seed(seed: int, episode: int) -> int:
+    """A seed in [2^30, 2^31), never used in training, for episode number `episode` of evaluation `seed`."""
+    return _HALF + int(np.random.SeedSequence((seed, episode, 1)).generate_state(1)[0] % _HALF)

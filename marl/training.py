@@ -1,0 +1,157 @@
+"""The training loop: RLlib's Algorithm, stepped, watched, saved and evaluated."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.ppo import PPO
+
+import envs
+from agents import Policy
+from marl import checkpoint
+from marl.algorithm import export_policy, ppo_config, team_spec
+from marl.config import TrainConfig
+from marl.evaluation import evaluate, summarise
+from marl.results import flatten
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called with the environment steps done and {tag: value}."""
+
+
+def start_ray(num_cpus: int) -> None:
+    """Joins the cluster of the surrounding job (RAY_ADDRESS), or starts a private instance on this machine."""
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
+        return
+    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    for attempt in (1, 2):  # on a loaded machine the first start can time out
+        try:
+            ray.init(address="local", num_cpus=num_cpus, object_store_memory=400 * 2**20, **options)
+            return
+        except Exception:
+            ray.shutdown()
+            if attempt == 2:
+                raise
+
+
+class StalledError(RuntimeError):
+    """Nothing was collected for too long."""
+
+
+class Training:
+    """One run in progress: owns the Algorithm and the run folder's checkpoints."""
+
+    def __init__(self, config: TrainConfig, run: Path) -> None:
+        self.config, self.run = config, run
+        start_ray(max(os.cpu_count() or 1, config.runners.num_runners))
+        self.spec = team_spec(config.env)
+        self.algorithm: PPO = ppo_config(config, self.spec).build_algo()
+        self.progress: dict[str, Any] = {"env_steps": 0, "iterations": 0, "train_s": 0.0, "seed": config.seed}
+        self._last_growth = time.monotonic()
+
+    def restore(self, source: Path) -> None:
+        """Goes on from a checkpoint: weights, optimiser, schedules, counters."""
+        self.progress = checkpoint.progress_of(source)
+        self.algorithm.restore_from_path(str((source / "rllib").absolute()))
+
+    @property
+    def done(self) -> bool:
+        limit = self.config.time_s
+        return self.progress["env_steps"] >= self.config.env_steps or (
+            limit is not None and self.progress["train_s"] >= limit
+        )
+
+    def step(self) -> dict[str, float]:
+        """One iteration: collect a batch, update. Returns flat metrics. Raises StalledError."""
+        began = time.monotonic()
+        result = self.algorithm.train()
+        seconds = time.monotonic() - began
+        metrics = flatten(result, seconds)
+        steps = int(metrics.pop("env_steps", self.progress["env_steps"]))
+        grown = steps - self.progress["env_steps"]
+        if grown > 0:
+            self._last_growth = time.monotonic()
+        elif time.monotonic() - self._last_growth > self.config.runners.stall_timeout_s:
+            raise StalledError(
+                f"no environment step was collected for {self.config.runners.stall_timeout_s:.0f} s: "
+                "every runner is lost or stuck (see the Ray worker logs)"
+            )
+        self.progress["env_steps"] = steps
+        self.progress["iterations"] += 1
+        self.progress["train_s"] += seconds
+        metrics["time/env_steps_per_s"] = grown / seconds
+        metrics["time/train_s"] = self.progress["train_s"]
+        return metrics
+
+    def policy(self) -> Policy:
+        meta = {
+            "env": {"name": self.spec.env, **asdict(self.config.env)},
+            "env_steps": self.progress["env_steps"],
+            "deterministic": self.config.evaluation.deterministic,
+        }
+        return export_policy(self.algorithm, self.config, self.spec, meta)
+
+    def save(self) -> Path:
+        return checkpoint.save(self.run, self.algorithm, self.policy(), self.progress, self.config.keep_checkpoints)
+
+    def evaluate(self, episodes: int) -> dict[str, float]:
+        """Held-out evaluation of the present weights, as {"eval/name": mean}, with "_low" and "_high"."""
+        settings = self.config.evaluation
+        played = evaluate(
+            self.policy(),
+            self.config.env,
+            episodes=episodes,
+            deterministic=settings.deterministic,
+            num_envs=min(settings.num_envs, episodes),
+        )
+        metrics = {}
+        for name, numbers in summarise(played).items():
+            metrics[f"eval/{name}"] = numbers["mean"]
+            metrics[f"eval/{name}_low"], metrics[f"eval/{name}_high"] = numbers["low"], numbers["high"]
+        return metrics
+
+    def stop(self) -> None:
+        self.algorithm.stop()
+
+
+def train(
+    config: TrainConfig, run: str | Path, *, report: Report | None = None, resume: bool = False
+) -> Policy:
+    """Trains a team and returns its policy.
+
+    Args:
+        config: what to train; run: folder for checkpoints, made if missing.
+        report: receives metrics as they come (the `tandem` command writes them to TensorBoard and JSON lines).
+        resume: go on from the newest checkpoint in `run`, if there is one.
+    Raises: ValueError for a configuration that does not fit; RunnerError with the runner's traceback for an error in
+    an environment or network; StalledError when no data comes. The last checkpoint stays in every case.
+    """
+    report = report or (lambda steps, metrics: None)
+    training = Training(config, Path(run))
+    try:
+        if resume and (source := checkpoint.newest(Path(run))):
+            training.restore(source)
+        last_save = last_eval = time.monotonic()
+        while not training.done:
+            metrics = training.step()
+            interval = config.evaluation.interval_s
+            if interval and time.monotonic() - last_eval >= interval and not training.done:
+                metrics |= training.evaluate(config.evaluation.interval_episodes)
+                last_eval = time.monotonic()
+            report(training.progress["env_steps"], metrics)
+            if time.monotonic() - last_save >= config.checkpoint_interval_s and not training.done:
+                training.save()
+                last_save = time.monotonic()
+        training.save()
+        return training.policy()
+    finally:
+        training.stop()
+
+
+__all__ = ["Report", "StalledError", "Training", "envs", "start_ray", "train"]
