@@ -5,9 +5,12 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from experiments.cluster import ClusterInfo
 
 # Before torch, NumPy or Ray are imported; they read these once. One thread: the tests run on two cores beside actors,
 # and a reduction's order (so its last bits) depends on the number of threads.
@@ -60,3 +63,17 @@ def ray_session() -> Iterator[Any]:
         start()
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_head(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ClusterInfo]":
+    """A `tandem cluster up` with 2 CPUs on free ports, for tests of Ray jobs. Its TANDEM_HOME is set for the session,
+    so the `tandem` command finds it by itself; the folder is gone with the head."""
+    from experiments import cluster
+
+    os.environ["TANDEM_HOME"] = str(tmp_path_factory.mktemp("tandem_home"))
+    try:
+        yield cluster.up(port=0, dashboard_port=0, num_cpus=2, object_store_mb=100)
+    finally:
+        cluster.down()
+        del os.environ["TANDEM_HOME"]

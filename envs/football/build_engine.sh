@@ -120,12 +120,14 @@ compile() { # $work/source -> a wheel in $work/out
 }
 
 watch_build() { # a line every 20 seconds until process $1 ends; returns its status
-  local start=$SECONDS percent
+  local start=$SECONDS next=$((SECONDS + 20)) percent
   while kill -0 "$1" 2>/dev/null; do
     sleep 1
-    (( (SECONDS - start) % 20 == 0 )) || continue
+    [ "$SECONDS" -ge "$next" ] || continue
+    next=$((next + 20))
     percent=$(grep -o '\[ *[0-9]*%\]' "$log" | tail -n 1 | tr -d '[] ' || true)
-    say "compiling, ${percent:-0%} after $((SECONDS - start)) s"
+    if [ "$percent" = 100% ]; then percent="100%, linking"; fi
+    say "compiling: ${percent:-0%}, $((SECONDS - start)) s so far"
   done
   wait "$1"
 }
