@@ -5,6 +5,7 @@ leading axes [B] to tokens [B, A, D]. Axes: B batch, A agents, E entities, F fea
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,35 @@ class EntitiesEncoder(nn.Module):
         return self.token(torch.cat([mean, each.amax(2), own, obs["view"].float()], -1))
 
 
+class _SumEmbedding(torch.autograd.Function):
+    """`embedding_bag(ids, table, mode="sum")` with a backward pass for a small table and very many ids on a CPU.
+
+    PyTorch's own sorts all ids, which took 70% of a training step here; counting per row is ten times as fast.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, table: Tensor) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.rows = len(table)
+        return F.embedding_bag(ids, table, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        (ids,), grad = ctx.saved_tensors, grads[0]
+        flat = ids.flatten()
+        columns = [
+            torch.bincount(flat, grad[:, d].repeat_interleave(ids.shape[1]), ctx.rows) for d in range(grad.shape[1])
+        ]
+        return None, torch.stack(columns, 1).to(grad.dtype)
+
+
+def sum_embedding(ids: Tensor, table: Tensor) -> Tensor:
+    """Sum of the table's rows named by each row of `ids`. ids: [M, L] integers; table: [V, D]. Returns [M, D]."""
+    if table.device.type == "cpu" and torch.is_grad_enabled():
+        return _SumEmbedding.apply(ids, table)  # type: ignore[no-any-return]
+    return F.embedding_bag(ids, table, mode="sum")
+
+
 class LayerEncoder(nn.Module):
     """`layer`: a window of categorical ids [H, W, L] -> summed embeddings per cell -> perceptron.
 
@@ -70,7 +100,7 @@ class LayerEncoder(nn.Module):
     def forward(self, obs: Obs) -> Tensor:
         view = obs["view"]  # [B, A, H, W, L]
         ids = (view.int() + self.offset).reshape(-1, view.shape[-1])
-        cells = F.embedding_bag(ids, self.table, mode="sum")
+        cells = sum_embedding(ids, self.table)
         return self.net(cells.view(*view.shape[:2], -1))
 
 
