@@ -3,6 +3,7 @@
 Traps met here:
 - The engine calls its time limit a termination. We give it one step more than we use, so whatever it ends is a real
   end (a duel, a solved box room, a caught player) and the time limit is ours: a truncation.
+- running_with_scissors pays a duel one step before it ends the episode, in rewards that sum to 0.
 - `WORLD.PLAYER_FINE_COUNT` of clean_up is never written. The engine pays hits in binary fractions instead (see
   `scoring`), so one number tells apples, hits made and hits taken apart.
 - Reading an observation costs 2 to 3 us, so only what can have changed is read: rewards when their sum is not 0,
@@ -43,6 +44,8 @@ class Lab2dTeamEnv:
         self._view_names = ["WORLD." + name] if level.solo else [f"{i + 1}.{name}" for i in range(players)]
         self._position_names = [f"{i + 1}.POSITION" for i in range(players)]
         self._scores = Scoreboard(config)
+        self._may_cancel = not (level.option or level.solo)
+        """Rewards of several agents may sum to 0 (a duel's do)."""
         self._cells = np.zeros((players, 2))
         """Cell (x, y) of each agent; y grows downwards."""
         self._mask = np.ones(players, bool)
@@ -83,7 +86,7 @@ class Lab2dTeamEnv:
         terminated = int(status) != _RUNNING
         truncated = not terminated and self._step >= self.spec.max_steps
         self._running = not (terminated or truncated)
-        if total != 0 or terminated:
+        if total != 0 or self._may_cancel:
             rewards = self._scores.read(engine, self._step, total)
             if self.config.team_reward:
                 rewards[:] = rewards.sum()

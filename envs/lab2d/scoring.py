@@ -76,8 +76,9 @@ class Scoreboard:
         else:
             collected, taken = paid, np.zeros(self._players)
             rewards = paid.astype(np.float32)
-        self._events.append((step, rewards.copy(), collected, taken))
-        self._returns += rewards
+        if paid.any():
+            self._events.append((step, rewards.copy(), collected, taken))
+            self._returns += rewards
         return rewards
 
     def count_cleaned(self, engine: Any, agent: int) -> None:
