@@ -11,6 +11,8 @@ import numpy as np
 
 from envs.team import Obs, TeamSpec, check_actions
 
+_BOOL: Any = np.bool_
+"""Gymnasium's Box takes bool, its annotation does not."""
 _CELL = 32
 """Side of a cell in drawings [px]."""
 _COLOURS = np.array([(86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (240, 228, 66)])
@@ -57,10 +59,10 @@ def make_spec(
 
 def _common_spaces(players: int, entities: int) -> dict[str, gym.spaces.Box]:
     return {
-        "mask": gym.spaces.Box(0, 1, (players,), np.bool_),
+        "mask": gym.spaces.Box(0, 1, (players,), _BOOL),
         "who": gym.spaces.Box(-1, entities - 1, (players,), np.int16),
         "positions": gym.spaces.Box(-1, 1, (entities, 2), np.float32),
-        "entity_mask": gym.spaces.Box(0, 1, (entities,), np.bool_),
+        "entity_mask": gym.spaces.Box(0, 1, (entities,), _BOOL),
     }
 
 

@@ -31,11 +31,11 @@ class TeamParallelEnv(ParallelEnv[str, dict[str, np.ndarray], int]):
         self.observation_spaces = {agent: _agent_space(spec.spaces) for agent in self.possible_agents}
         self.action_spaces = {agent: gym.spaces.Discrete(spec.num_actions) for agent in self.possible_agents}
 
-    def observation_space(self, agent: str) -> gym.spaces.Dict:
+    def observation_space(self, agent: str) -> gym.Space:
         """The observation space of `agent`, always the same object."""
         return self.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> gym.spaces.Discrete:
+    def action_space(self, agent: str) -> gym.Space:
         """The action space of `agent`, always the same object."""
         return self.action_spaces[agent]
 

@@ -8,7 +8,7 @@ _SHORT_SIDE = 416
 _BAR = 20
 """Height of the caption [px]."""
 _LINE = (255, 210, 0)
-_FAINTEST = 0.02
+_FAINTEST = 0.05
 """Attention below this is not drawn."""
 
 

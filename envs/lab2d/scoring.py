@@ -87,7 +87,7 @@ class Scoreboard:
 
     def caption(self) -> str:
         """The agents' returns so far."""
-        return "returns " + " ".join(f"{value:g}" for value in self._returns.round(1))
+        return "returns " + ", ".join(f"{value:g}" for value in self._returns.round(1))
 
     def episode(self, steps: int, terminated: bool) -> dict[str, float]:
         """The episode numbers named in the spec's `metrics`. steps: length of the episode."""

@@ -1,11 +1,16 @@
 """What a configuration fixes for the life of an environment: spaces, actions, and the engine's action table."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 
 from envs.lab2d.config import Lab2dConfig
 from envs.lab2d.levels import SUB_ACTIONS
 from envs.team import TeamSpec
+
+_BOOL: Any = np.bool_
+"""Gymnasium's Box takes bool, its annotation does not."""
 
 
 def action_names(config: Lab2dConfig) -> tuple[str, ...]:
@@ -44,10 +49,10 @@ def team_spec(config: Lab2dConfig) -> TeamSpec:
         action_names=action_names(config),
         spaces={
             "view": view,
-            "mask": gym.spaces.Box(0, 1, (players,), np.bool_),
+            "mask": gym.spaces.Box(0, 1, (players,), _BOOL),
             "who": gym.spaces.Box(-1, players - 1, (players,), np.int16),
             "positions": gym.spaces.Box(-1, 1, (players, 2), np.float32),
-            "entity_mask": gym.spaces.Box(0, 1, (players,), np.bool_),
+            "entity_mask": gym.spaces.Box(0, 1, (players,), _BOOL),
         },
         entity_kinds=("teammate",) * players,
         step_scale=(2 / (width - 1), 2 / (height - 1)),

@@ -29,7 +29,7 @@ def test_episode_numbers_by_hand():
     board.count_cleaned(_Engine({"2.CONTRIB": 3.0}), 1)
     assert first.tolist() == [1, 0]
     assert second.tolist() == [-50, 0]
-    assert board.caption() == "returns -49 0"
+    assert board.caption() == "returns -49, 0"
     assert board.episode(5, False) == {
         "per_capita_return": -24.5,
         "team_return": -49.0,
