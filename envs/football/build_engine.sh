@@ -31,7 +31,8 @@ if [ -z "$python" ]; then
   if [ -x "$here/.venv/bin/python" ]; then python=$here/.venv/bin/python; fi
 fi
 # Not resolved through symbolic links: a virtual environment's interpreter is one, and must stay itself.
-python=$(command -v "$python") || fail "Python interpreter '$python' does not exist."
+command -v "$python" >/dev/null || fail "Python interpreter '$python' does not exist."
+python=$(command -v "$python")
 
 # --- what this machine can do ---------------------------------------------------------------------------------------
 has_cpu_flags() {
@@ -134,7 +135,8 @@ watch_build() { # a line every 20 seconds until process $1 ends; returns its sta
 
 build() {
   check_tools
-  mkdir -p "$cache"
+  mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] ||
+    fail "the cache folder $cache cannot be written; name another in TANDEM_CACHE."
   log=$cache/$key.log
   : >"$log"
   work=$(mktemp -d "${TMPDIR:-/tmp}/tandem-engine.XXXXXX")
