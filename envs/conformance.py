@@ -96,6 +96,7 @@ def _play(env: TeamEnv, seed: int, actions: np.ndarray, *, draw: bool = False, p
     for t, action in enumerate(actions):
         if draw and t < 3:
             _check_picture(env.draw())
+            _check_opponents(env)
         if provoke and t < 3:
             _check_bad_actions(env)
         obs, rewards, terminated, truncated, info = _act(env, action)
@@ -231,6 +232,20 @@ def _check_picture(picture: np.ndarray) -> None:
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         got = f"{getattr(picture, 'dtype', type(picture).__name__)} {np.shape(picture)}"
         _fail("draw", f"must be uint8 [H, W, 3], is {got}", "draw()")
+
+
+def _check_opponents(env: TeamEnv) -> None:
+    """Where the caller controls opponents, they see arrays like the team's, with an axis of their own number."""
+    if not env.spec.num_opponents:
+        return
+    obs = cast(Any, env).observe_opponents()
+    if set(obs) != set(env.spec.spaces):
+        _fail("opponents", f"keys must be {sorted(env.spec.spaces)}, are {sorted(obs)}", "observe_opponents()")
+    for key, box in env.spec.spaces.items():
+        shape = (env.spec.num_opponents, *box.shape[1:]) if key in AGENT_KEYS else box.shape
+        if obs[key].shape != shape or obs[key].dtype != box.dtype:
+            got = f"{obs[key].dtype} {obs[key].shape}"
+            _fail("opponents", f"{key!r} must be {box.dtype} {shape}, is {got}", "observe_opponents()")
 
 
 def _check_bad_actions(env: TeamEnv) -> None:

@@ -44,6 +44,7 @@ class Lab2dTeamEnv:
         self._view_names = ["WORLD." + name] if level.solo else [f"{i + 1}.{name}" for i in range(players)]
         self._position_names = [f"{i + 1}.POSITION" for i in range(players)]
         self._scores = Scoreboard(config)
+        self._solo = level.solo
         self._may_cancel = not (level.option or level.solo)
         """Rewards of several agents may sum to 0 (a duel's do)."""
         self._cells = np.zeros((players, 2))
@@ -148,7 +149,7 @@ class Lab2dTeamEnv:
 
     def _locate(self, agent: int) -> None:
         """Reads where `agent` is."""
-        if self.config.facts.solo:
+        if self._solo:
             x, y = self._find_player()
         else:
             x, y = self._engine.observation(self._position_names[agent]).tolist()

@@ -370,6 +370,24 @@ class DrawsFloats(Broken):
         return np.zeros((4, 4, 3))
 
 
+class Match(FakeTeamEnv):
+    def __init__(self):
+        super().__init__(replace(SPEC, num_opponents=3))
+
+
+@breaks(r"opponents: 'mask' must be bool \(3,\), is bool \(2,\)")
+class TooFewOpponents(Match):
+    def observe_opponents(self):
+        obs = super().observe_opponents()
+        return obs | {"mask": obs["mask"][:2]}
+
+
+@breaks(r"opponents: keys must be")
+class OpponentsWithoutView(Match):
+    def observe_opponents(self):
+        return {"mask": super().observe_opponents()["mask"]}
+
+
 @breaks(r"two objects with the same seed and actions: .* differs \(step 1,")
 class DrawingPlays(Broken):
     def draw(self):
@@ -396,6 +414,7 @@ def test_a_broken_rule_is_caught(kind, message):
 
 def test_the_good_environment_passes():
     assert check(Broken) == ()
+    assert check(Match) == ()
     assert check(lambda: Broken(ends=0.1), episodes=6) == ()
 
 
