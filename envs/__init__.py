@@ -7,7 +7,7 @@
 `envs.lab2d.Lab2dConfig`. Importing this package imports no engine.
 """
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from envs.football.config import LEVELS as FOOTBALL_LEVELS
@@ -21,7 +21,7 @@ EnvConfig = FootballConfig | Lab2dConfig
 
 __all__ = [
     "EngineMissing", "EnvConfig", "FootballConfig", "Lab2dConfig", "Obs", "TeamEnv", "TeamParallelEnv", "TeamSpec",
-    "config", "for_evaluation", "make", "make_team", "names",
+    "config", "for_evaluation", "from_json", "make", "make_team", "names", "to_json",
 ]  # fmt: skip
 
 
@@ -39,6 +39,18 @@ def config(name: str, **options: Any) -> EnvConfig:
     for option in options:
         one_of(f"option of {suite}", option, [f.name for f in fields(suites[suite])])
     return suites[suite](level=level, **options)
+
+
+def to_json(settings: EnvConfig) -> dict[str, Any]:
+    """`settings` as plain data: {"name": "suite/level", option: value}."""
+    suite = "football" if isinstance(settings, FootballConfig) else "lab2d"
+    options = asdict(settings)
+    return {"name": f"{suite}/{options.pop('level')}", **options}
+
+
+def from_json(data: dict[str, Any]) -> EnvConfig:
+    """The inverse of `to_json`. Raises ValueError as `config`."""
+    return config(data["name"], **{key: value for key, value in data.items() if key != "name"})
 
 
 def for_evaluation(settings: EnvConfig) -> EnvConfig:

@@ -43,9 +43,17 @@ def save(run: Path, algorithm: Algorithm, policy: Policy, progress: dict[str, An
     algorithm.save_to_path(str((temporary / "rllib").absolute()))
     policy.save(temporary / "policy")
     (temporary / "progress.json").write_text(json.dumps(progress, indent=2))
-    if target.exists():
-        shutil.rmtree(target)
+    _remove(target)
     os.replace(temporary, target)
     for old in sorted(folder.glob("[0-9]*"))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     return target
+
+
+def _remove(checkpoint: Path) -> None:
+    """Renamed first: a process killed in the middle must not leave half a checkpoint under a valid name."""
+    if checkpoint.exists():
+        doomed = checkpoint.with_name(".deleting")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(checkpoint, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)

@@ -41,7 +41,7 @@ class PPOSettings:
     value_coeff: float = 0.5
     """Weight of the critic's loss."""
     prediction_coeff: float = 0.0
-    """Weight of the predictive auxiliary loss; 0 leaves it out of the gradient but still reports it."""
+    """Weight of the predictive auxiliary loss; at 0 the predictor still learns, and is reported, but shapes nothing."""
     batch_env_steps: int = 4096
     """Environment steps (of the whole team) per update."""
     minibatch_env_steps: int = 1024
@@ -125,7 +125,7 @@ class TrainConfig:
     env_steps: int = 1_000_000
     """Budget in environment steps (of the whole team); schedules end here."""
     time_s: float | None = None
-    """Stop after so many seconds of training even if env_steps are not done; schedules then follow the clock."""
+    """Stop after so many seconds of training even if env_steps are not done; the schedules then stop short of their end."""
     seed: int = 0
     """Seed of weights, environments, actions and minibatches."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,7 +1,9 @@
 """PPO's learner: unpacks the batch, calls the losses, logs. The formulas are in marl/losses."""
 
+import time
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from torch import Tensor
@@ -16,9 +18,30 @@ from marl.losses.prediction import Targets, prediction_loss
 class TeamPPOLearner(PPOTorchLearner):
     """Clipped PPO per agent, critic, entropy bonus and the predictive auxiliary loss."""
 
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam for everything but the predictor head, and one of its own for that head: a predictor that is only
+        reported then never takes part in the clipping of the gradients that shape the policy."""
+        network = self.module[module_id].unwrapped().network
+        head = list(network.predictor.parameters())
+        ours = {id(parameter) for parameter in head}
+        rest = [parameter for parameter in network.parameters() if id(parameter) not in ours]
+        for name, parameters in (("main", rest), ("predictor", head)):
+            self.register_optimizer(
+                module_id=module_id,
+                optimizer_name=name,
+                optimizer=torch.optim.Adam(parameters, eps=1e-5),
+                params=parameters,
+                lr_or_lr_schedule=config.lr,
+            )
+
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)
-        self._first_minibatch = True
+        self._first_minibatch, self._began = True, time.perf_counter()
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().after_gradient_based_update(timesteps=timesteps)
+        for module_id in self.module.keys():
+            self.metrics.log_value((module_id, "update_s"), time.perf_counter() - self._began, window=1)
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
@@ -36,12 +59,14 @@ class TeamPPOLearner(PPOTorchLearner):
         coefficient = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
         loss = loss + settings["value_coeff"] * critic - coefficient * bonus
         stats |= critic_stats | {"entropy": bonus}
-        if settings["prediction_coeff"] > 0:
-            predicted = self.module[module_id].unwrapped().network.predict(fwd_out[TOKENS])
-            target = Targets(*(batch[name] for name in Targets._fields))
-            auxiliary, prediction_stats = prediction_loss(predicted, target, mask)
-            loss = loss + settings["prediction_coeff"] * auxiliary
-            stats |= prediction_stats
+        # Without the auxiliary loss the head is a probe: it learns to predict from tokens that it does not shape.
+        weight = settings["prediction_coeff"]
+        tokens = fwd_out[TOKENS] if weight else fwd_out[TOKENS].detach()
+        target = Targets(*(batch[name] for name in Targets._fields))
+        predicted = self.module[module_id].unwrapped().network.predict(tokens)
+        auxiliary, prediction_stats = prediction_loss(predicted, target, mask)
+        loss = loss + (weight or 1.0) * auxiliary
+        stats |= prediction_stats
         if self._first_minibatch:  # before any step runner and learner must agree: a ratio of exactly 1
             self.metrics.log_value((module_id, "first_ratio_error"), stats["ratio_error"], window=1)
             self._first_minibatch = False

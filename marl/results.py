@@ -24,29 +24,23 @@ _LEARNER = {
     "prediction_error_no_move": "train/prediction_error_no_move",
     "prediction_error_same_rows": "train/prediction_error_same_rows",
     "prediction_error_constant_velocity": "train/prediction_error_constant_velocity",
-    "gradients_default_optimizer_global_norm": "train/grad_norm",
-    "default_optimizer_learning_rate": "train/learning_rate",
+    "gradients_main_global_norm": "train/grad_norm",
+    "main_learning_rate": "train/learning_rate",
     "curr_entropy_coeff": "train/entropy_coeff",
 }
-_TIMERS = {
-    "env_runner_sampling_timer": "time/sampling_s",
-    "learner_update_timer": "time/learner_s",
-    "synch_weights": "time/weight_sync_s",
-}
-
-
 def flatten(result: dict[str, Any], seconds: float) -> dict[str, float]:
     """Metrics of one iteration that took `seconds`; "env_steps" is the lifetime count. Missing and NaN are left out."""
     runner = result.get("env_runners", {})
     learner = result.get("learners", {}).get(DEFAULT_MODULE_ID, {})
-    timers = result.get("timers", {})
     metrics = {
         **{tag: runner.get(name) for name, tag in _RUNNER.items()},
         **{f"train/{name}": value for name, value in runner.get(EPISODE, {}).items()},
         **{tag: learner.get(name) for name, tag in _LEARNER.items()},
-        **{tag: timers.get(name) for name, tag in _TIMERS.items()},
         **{f"time/runner_{name}_s": value for name, value in runner.get(TIMERS, {}).items()},
         "time/iteration_s": seconds,
+        "time/learner_s": learner.get("update_s"),
+        # RLlib's own timers are moving averages; what is not learning is collecting and sending weights.
+        "time/sampling_s": seconds - float(learner.get("update_s", 0.0)),
         "env_steps": runner.get("num_env_steps_sampled_lifetime"),
     }
     plain = {tag: float(value) for tag, value in metrics.items() if value is not None}

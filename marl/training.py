@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from marl.results import flatten
 
 Report = Callable[[int, dict[str, float]], None]
 """Called with the environment steps done and {tag: value}."""
+Look = Callable[[int, Policy], None]
+"""Called with the environment steps done and the policy of that moment, to draw it."""
 
 
 def start_ray(num_cpus: int) -> None:
@@ -91,7 +92,7 @@ class Training:
 
     def policy(self) -> Policy:
         meta = {
-            "env": {"name": self.spec.env, **asdict(self.config.env)},
+            "env": envs.to_json(self.config.env),
             "env_steps": self.progress["env_steps"],
             "deterministic": self.config.evaluation.deterministic,
         }
@@ -121,13 +122,19 @@ class Training:
 
 
 def train(
-    config: TrainConfig, run: str | Path, *, report: Report | None = None, resume: bool = False
+    config: TrainConfig,
+    run: str | Path,
+    *,
+    report: Report | None = None,
+    look: Look | None = None,
+    resume: bool = False,
 ) -> Policy:
     """Trains a team and returns its policy.
 
     Args:
         config: what to train; run: folder for checkpoints, made if missing.
         report: receives metrics as they come (the `tandem` command writes them to TensorBoard and JSON lines).
+        look: receives the policy after every evaluation on the way.
         resume: go on from the newest checkpoint in `run`, if there is one.
     Raises: ValueError for a configuration that does not fit; RunnerError with the runner's traceback for an error in
     an environment or network; StalledError when no data comes. The last checkpoint stays in every case.
@@ -143,6 +150,8 @@ def train(
             interval = config.evaluation.interval_s
             if interval and time.monotonic() - last_eval >= interval and not training.done:
                 metrics |= training.evaluate(config.evaluation.interval_episodes)
+                if look:
+                    look(training.progress["env_steps"], training.policy())
                 last_eval = time.monotonic()
             report(training.progress["env_steps"], metrics)
             if time.monotonic() - last_save >= config.checkpoint_interval_s and not training.done:
@@ -150,8 +159,9 @@ def train(
                 last_save = time.monotonic()
         training.save()
         return training.policy()
+    except KeyboardInterrupt:
+        if training.progress["iterations"]:
+            training.save()
+        raise
     finally:
         training.stop()
-
-
-__all__ = ["Report", "StalledError", "Training", "envs", "start_ray", "train"]

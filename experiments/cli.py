@@ -1,0 +1,101 @@
+"""The `tandem` command: finds the subcommand, turns errors into one sentence and an exit status.
+
+0 done; 1 a run failed on the way; 2 a wrong value, nothing written; 130 interrupted.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import metadata
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": ("experiments.quickstart:quickstart_command", "train, evaluate and film both teams (what `make run` does)"),
+    "presets": ("experiments.listing:presets_command", "what can be trained, and what to expect of it"),
+    "envs": ("experiments.listing:envs_command", "environments, players, views and options"),
+    "train": ("experiments.teams:train_command", "train a preset, or go on with a run (--resume RUN)"),
+    "eval": ("experiments.teams:eval_command", "play held-out episodes, beside the random policy"),
+    "video": ("experiments.teams:video_command", "write a clip with attention maps"),
+    "cluster": ("experiments.remote:cluster_command", "a token-protected local Ray head: up | status | down"),
+    "submit": ("experiments.remote:submit_command", "run `tandem train ...` as a job on a Ray cluster"),
+    "jobs": ("experiments.remote:jobs_command", "jobs of the cluster"),
+    "logs": ("experiments.remote:logs_command", "what a job has printed"),
+    "stop": ("experiments.remote:stop_command", "stop a job"),
+    "bench": ("experiments.bench:bench_command", "speed and memory, side by side with the peers"),
+}
+"""Command -> (module:function, what it does). Modules are imported when used, so that --help is quick."""
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: tandem COMMAND ...   (tandem COMMAND --help shows flags and an example)",
+            "",
+            *lines,
+            "",
+            "Example: tandem train lab2d-harvest-acam && tensorboard --logdir runs",
+        ]
+    )
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Errors that a person can mend by giving another value or installing something."""
+    from envs.team import EngineMissing
+
+    errors: list[type[Exception]] = [ValueError, EngineMissing]
+    if "experiments.jobs" in sys.modules or "experiments.cluster" in sys.modules:
+        from experiments import cluster, jobs
+
+        errors += [cluster.ClusterError, jobs.ClusterUnreachable, jobs.TokenRefused, jobs.JobRejected]
+    return tuple(errors)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = sys.argv[1:] if argv is None else argv
+    sys.exit(run(args))
+
+
+def run(args: list[str]) -> int:
+    """Runs one command line and returns its exit status."""
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if args[0] == "--version":
+        print(metadata.version("tandem-lab"))
+        return 0
+    if args[0] not in COMMANDS:
+        return _fail(f"command {args[0]!r} does not exist; allowed: {', '.join(COMMANDS)}", 2)
+    module, _, function = COMMANDS[args[0]][0].partition(":")
+    try:
+        command: Callable[[list[str]], int] = getattr(importlib.import_module(module), function)
+        return command(args[1:])
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tandem logs ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    if os.environ.get("TANDEM_DEBUG"):
+        traceback.print_exc()
+    if isinstance(error, _user_errors()):
+        return _fail(str(error), 2)
+    if type(error).__name__ == "RunFailed":
+        return _fail(str(error), 1)
+    traceback.print_exc()
+    return 1
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"tandem: {text}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    main()

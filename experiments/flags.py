@@ -1,0 +1,68 @@
+"""Flags from typed configurations (tyro), with errors in one sentence instead of a box."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+
+class FlagError(ValueError):
+    """A flag that does not exist or does not fit; the message is one sentence."""
+
+
+def parse(
+    what: Callable[..., T] | type[T], args: list[str], *, prog: str, example: str, default: Any = None, about: str = ""
+) -> T:
+    """`args` as an instance of the dataclass `what` (or a call of the function `what`).
+
+    `--help` prints the flags with `example` and exits. Raises FlagError for anything that does not fit.
+    """
+    options: dict[str, Any] = {"prog": prog, "args": args, "config": (tyro.conf.AvoidSubcommands,)}
+    options["description"] = f"{about}\n\nExample: {example}" if about else f"Example: {example}"
+    if default is not None:
+        options["default"] = default
+    if "--help" in args or "-h" in args:
+        return tyro.cli(what, **options)
+    said, columns = io.StringIO(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "2000"  # keeps each message on one line
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            return tyro.cli(what, **options)
+    except SystemExit:
+        raise FlagError(f"{_sentence(said.getvalue())} (see `{prog} --help`)") from None
+    finally:
+        os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
+
+
+def _sentence(box: str) -> str:
+    """The message inside tyro's box, and the flag that it suggests, on one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    text = " ".join(line.strip("│|+╭╮╰╯ \n") for line in plain.splitlines())
+    parts = [part.strip() for part in re.split(r"[-─]{5,}", text)]  # title, message, hints, pointer to --help
+    message = parts[1] if len(parts) > 1 else text
+    message = re.sub(r"^Error parsing config\.?(\S*): ", "", message).partition(" Got errors:")[0]
+    close = re.search(r"Perhaps you meant:\s+(\S+)", text)
+    return message.strip(" .") + (f"; perhaps you meant {close.group(1)}" if close else "")
+
+
+def split_name(args: list[str], command: str, noun: str) -> tuple[str | None, list[str]]:
+    """Takes the leading positional NAME off `args`; None if the first argument is a flag or missing."""
+    if args and not args[0].startswith("-"):
+        return args[0], args[1:]
+    return None, args
+
+
+def say(text: str) -> None:
+    """A line for the person, at once."""
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    print(f"tandem: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,47 @@
+"""What there is: `tandem presets` and `tandem envs`."""
+
+from dataclasses import dataclass, fields
+
+from rich.console import Console
+from rich.table import Table
+
+import envs
+from envs.football.levels import LEVEL_TABLE
+from envs.lab2d.levels import LEVELS as LAB2D_TABLE
+from experiments import flags, presets
+
+
+@dataclass(frozen=True)
+class _NoFlags:
+    """No flags."""
+
+
+def presets_command(args: list[str]) -> int:
+    """Lists the presets with the result to expect."""
+    flags.parse(_NoFlags, args, prog="tandem presets", example="tandem presets", about=presets_command.__doc__ or "")
+    table = Table()
+    for heading in ("preset", "what", "measure", "expected"):
+        table.add_column(heading, overflow="fold")
+    for preset in presets.all_presets().values():
+        table.add_row(preset.name, preset.summary, preset.metric, preset.expected)
+    Console().print(table)
+    return 0
+
+
+def envs_command(args: list[str]) -> int:
+    """Lists the environments and their options."""
+    flags.parse(_NoFlags, args, prog="tandem envs", example="tandem envs", about=envs_command.__doc__ or "")
+    table = Table()
+    for heading in ("environment", "players", "opponents"):
+        table.add_column(heading)
+    for name, level in LEVEL_TABLE.items():
+        table.add_row(f"football/{name}", f"1 to {level.left}", f"0 to {level.right}")
+    for name, facts in LAB2D_TABLE.items():
+        fewest, most = facts.players
+        table.add_row(f"lab2d/{name}", str(fewest) if fewest == most else f"{fewest} to {most}", "")
+    console = Console()
+    console.print(table)
+    for suite, config in (("football", envs.FootballConfig), ("lab2d", envs.Lab2dConfig)):
+        options = ", ".join(f"{f.name}={f.default!r}" for f in fields(config) if f.name != "level")
+        console.print(f"options of {suite}: {options}", highlight=False)
+    return 0

@@ -1,0 +1,121 @@
+"""Presets of the MARL half: a task (environment and budget) times an arm (network and auxiliary loss)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from agents import NetworkConfig
+from envs import FootballConfig, Lab2dConfig
+from marl import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+
+ARMS = ("independent", "meanpool", "acam", "acam+aux")
+AUX_WEIGHT = 0.1
+
+
+def base() -> TrainConfig:
+    """What every task starts from."""
+    return TrainConfig()
+
+
+def harvest() -> TrainConfig:
+    """commons_harvest, four players without zapping, each paid for its own apples."""
+    return replace(
+        base(),
+        env=Lab2dConfig(level="commons_harvest", players=4),
+        ppo=PPOSettings(learning_rate=7e-4),
+        runners=RunnerSettings(num_envs=16),
+        env_steps=300_000,
+    )
+
+
+def cleanup() -> TrainConfig:
+    """clean_up, four players without fining, paid as a team."""
+    return replace(
+        base(),
+        env=Lab2dConfig(level="clean_up", players=4, team_reward=True, steps=1000),
+        ppo=PPOSettings(entropy_coeff=0.02, reward_scale=0.25),
+        env_steps=3_000_000,
+    )
+
+
+def football(level: str, **env: Any) -> TrainConfig:
+    """A football level with dense rewards, starts from a pool of snapshots, and goals as the measure."""
+    return replace(
+        base(),
+        env=FootballConfig(level=level, rewards="scoring,checkpoints", reset_pool=64, **env),
+        network=NetworkConfig(hidden=256),
+        ppo=PPOSettings(gamma=0.993, batch_env_steps=2048, minibatch_env_steps=512),
+        runners=RunnerSettings(num_envs=8),
+        evaluation=EvalSettings(episodes=100, interval_episodes=20, deterministic=False),
+        env_steps=2_000_000,
+    )
+
+
+def empty_goal() -> TrainConfig:
+    """One attacker in front of an empty goal: the smallest football task, two minutes."""
+    config = football("team_empty_goal_close")
+    return replace(
+        config,
+        ppo=replace(config.ppo, batch_env_steps=1024, minibatch_env_steps=256, learning_rate=1e-3),
+        env_steps=25_000,
+    )
+
+
+TASKS: dict[str, tuple[str, Callable[[], TrainConfig], str]] = {
+    "lab2d-harvest": ("commons_harvest with 4 players", harvest, "per_capita_return"),
+    "lab2d-cleanup": ("clean_up with 4 players, team reward", cleanup, "per_capita_return"),
+    "football-pass-and-shoot": (
+        "pass and shoot past a keeper, 2 attackers",
+        lambda: football("team_pass_and_shoot_with_keeper"),
+        "scored",
+    ),
+    "football-3v1": ("3 attackers against 1 defender and a keeper", lambda: football("team_3_vs_1_with_keeper"), "scored"),
+    "football-5v5": (
+        "5 against 5, 4 field players controlled",
+        lambda: replace(football("5_vs_5"), env_steps=20_000_000),
+        "goal_difference",
+    ),
+}
+"""Task -> what it is, its configuration, its measure."""
+
+EXPECTED: dict[str, str] = {}
+"""Preset -> measured result and the command that shows it."""
+
+
+def with_arm(config: TrainConfig, arm: str) -> TrainConfig:
+    """`config` with the network and auxiliary loss of one arm."""
+    name, _, aux = arm.partition("+")
+    ppo = replace(config.ppo, prediction_coeff=AUX_WEIGHT if aux else 0.0)
+    return replace(config, network=replace(config.network, arm=name), ppo=ppo)
+
+
+def tiny(config: TrainConfig) -> TrainConfig:
+    """Three small iterations and one short evaluation."""
+    env = config.env
+    env = replace(env, steps=40) if isinstance(env, Lab2dConfig) else replace(env, reset_pool=min(env.reset_pool, 2))
+    return replace(
+        config,
+        env=env,
+        ppo=replace(config.ppo, batch_env_steps=64, minibatch_env_steps=32, epochs=2),
+        runners=replace(config.runners, num_runners=0, num_envs=2, max_restarts=0),
+        evaluation=replace(config.evaluation, episodes=2, interval_s=0, num_envs=2),
+        env_steps=192,
+    )
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """One dictionary per preset, in the order of the list."""
+    common = {"tiny": tiny}
+    for task, (what, make, metric) in TASKS.items():
+        for arm in ARMS:
+            name = f"{task}-{arm}"
+            row = {"name": name, "summary": f"{what}; {arm}", "make": _armed(make, arm), "metric": metric, **common}
+            yield row | ({"expected": EXPECTED[name]} if name in EXPECTED else {})
+        if task == "lab2d-cleanup":
+            name = "football-empty-goal"
+            row = {"name": name, "summary": "1 attacker, no keeper; acam", "make": empty_goal, "metric": "scored"}
+            yield row | common | ({"expected": EXPECTED[name]} if name in EXPECTED else {})
+
+
+def _armed(make: Callable[[], TrainConfig], arm: str) -> Callable[[], TrainConfig]:
+    return lambda: with_arm(make(), arm)

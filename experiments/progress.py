@@ -1,0 +1,39 @@
+"""Progress of long work: a bar on a terminal, a line a minute in a log."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 60.0
+
+
+class Steps:
+    """`with Steps("training", total) as steps: steps.update(done, "return 12.3")`."""
+
+    def __init__(self, what: str, total: float) -> None:
+        self.what, self.total = what, total
+        self.bar: Progress | None = None
+        if sys.stdout.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+            self.bar = Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        self.began, self.last = time.monotonic(), float("-inf")
+
+    def __enter__(self) -> "Steps":
+        if self.bar:
+            self.bar.start()
+            self.task = self.bar.add_task(self.what, total=self.total)
+        return self
+
+    def update(self, done: float, note: str = "") -> None:
+        if self.bar:
+            self.bar.update(self.task, completed=done, description=f"{self.what} {note}".strip())
+        elif time.monotonic() - self.last >= LINE_EVERY_S or done >= self.total > 0:
+            self.last = time.monotonic()
+            share = 100 * min(1.0, done / self.total) if self.total else 0.0
+            print(f"{self.what}: {share:3.0f}% after {self.last - self.began:.0f} s {note}".rstrip(), flush=True)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()

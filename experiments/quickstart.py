@@ -1,0 +1,79 @@
+"""`make run`: both teams trained, evaluated and filmed, with a table at the end."""
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments import flags, presets
+from experiments.flags import say
+from experiments.teams import train_run
+
+PRESETS = ("lab2d-harvest-acam", "football-empty-goal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartCommand:
+    """Flags of `tandem quickstart`."""
+
+    runs_dir: Path = Path("runs")
+    """Where run folders go."""
+    seed: int = 0
+    """Seed of both runs."""
+    tiny: bool = False
+    """A few seconds of each, to see that everything works."""
+
+
+def quickstart_command(args: list[str]) -> int:
+    """Trains the agent-centric team on DMLab2D, then on football, and compares both with the random policy."""
+    command = flags.parse(
+        QuickstartCommand, args, prog="tandem quickstart", example="tandem quickstart", about=quickstart_command.__doc__ or ""
+    )
+    from marl.evaluation import RANDOM, evaluate, summarise
+
+    table = Table(title="held-out episodes: mean [95% interval]")
+    for heading in ("preset", "measure", "random", "trained", "env steps", "training", "clip"):
+        table.add_column(heading, overflow="fold")
+    done: list[Path] = []
+    for name in PRESETS:
+        preset = presets.get(f"tiny-{name}" if command.tiny else name)
+        config = replace(preset.make(), seed=command.seed)
+        say(f"\n== {name}: {preset.summary}")
+        run = train_run(preset.name, config, command.runs_dir)
+        facts = _facts(run, preset.metric)
+        say("the random policy on the same seeds")
+        workers = os.cpu_count() or 1
+        baseline = summarise(evaluate(RANDOM, config.env, episodes=config.evaluation.episodes, workers=workers))
+        clip = max((run / "media").glob("clip-*.mp4"), key=lambda path: path.stat().st_mtime)
+        table.add_row(
+            name, preset.metric, _cell(baseline[preset.metric]), _cell(facts["trained"]),
+            f"{facts['steps']:,}", time.strftime("%M:%S", time.gmtime(facts["seconds"])), str(clip),
+        )  # fmt: skip
+        done.append(run)
+    say("")
+    Console().print(table)
+    say(f"\nTensorBoard:  .venv/bin/tensorboard --logdir {command.runs_dir}")
+    for run in done:
+        say(f"evaluate:     .venv/bin/tandem eval {run}")
+    say(f"a clip:       .venv/bin/tandem video {done[-1]} -o clip.mp4")
+    say(f"go on:        .venv/bin/tandem train --resume {done[0]} --env-steps 1000000")
+    say("other tasks:  .venv/bin/tandem presets")
+    return 0
+
+
+def _facts(run: Path, metric: str) -> dict:
+    """What a finished run wrote down: its last evaluation, steps and seconds."""
+    import json
+
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = next(line for line in reversed(lines) if f"eval/{metric}" in line)
+    seconds = max(line.get("time/train_s", 0.0) for line in lines)
+    numbers = {"mean": last[f"eval/{metric}"], "low": last[f"eval/{metric}_low"], "high": last[f"eval/{metric}_high"]}
+    return {"trained": numbers, "steps": last["step"], "seconds": seconds}
+
+
+def _cell(numbers: dict[str, float]) -> str:
+    return f"{numbers['mean']:.3g} [{numbers['low']:.3g}, {numbers['high']:.3g}]"
