@@ -30,19 +30,19 @@ run: setup ## install everything, then train and evaluate both teams
 	@$(BIN)/tandem quickstart
 
 test: setup ## the whole test suite, game engines and Ray included
-	@$(BIN)/pytest -q
+	@$(BIN)/python -m pytest -q
 
 test-fast: setup ## the tests that take seconds
-	@$(BIN)/pytest -q -m "not slow and not ray"
+	@$(BIN)/python -m pytest -q -m "not slow and not ray"
 
 check: setup ## lint, formatting and types
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m pyright
 
 format: setup ## mend lint and formatting
-	@$(BIN)/ruff check --fix .
-	@$(BIN)/ruff format .
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
 
 setup: $(ENGINE_STAMP) ## system packages, virtual environment, project, football engine
 
@@ -60,9 +60,9 @@ $(PROJECT_STAMP):
 	@[ -x $(BIN)/python ] || { echo "setup: making the virtual environment $(VENV)"; "$(PYTHON)" -m venv $(VENV); }
 	@echo "setup: installing the project, about 2 to 5 minutes the first time"
 ifneq ($(TORCH_INDEX),)
-	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt --index-url $(TORCH_INDEX) torch
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --index-url $(TORCH_INDEX) torch
 endif
-	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@rm -f $(VENV)/.project-*
 	@touch $@
 
