@@ -68,6 +68,7 @@ class TeamVecRunner(SingleAgentEnvRunner):
         settings: envs.EnvConfig = self.config.env_config["env"]
         self.env = TeamVecEnv(lambda: envs.make_team(settings), self.config.num_envs_per_env_runner)
         self.num_envs = self.env.num_envs
+        self._pooled = getattr(settings, "reset_pool", 0) > 0
         self._started = False
 
     def _start(self) -> None:
@@ -90,7 +91,11 @@ class TeamVecRunner(SingleAgentEnvRunner):
         self._started = True
 
     def _reset(self, index: int, out: envs.Obs) -> None:
-        self.env.envs[index].reset(train_seed(*self._seed_key, index, int(self._counts[index])), out=out)
+        # An environment with a pool of start states uses it in resets without a seed, in a sequence of its own that
+        # the seed of its first reset decides.
+        own = self._pooled and self._counts[index] > 0
+        seed = None if own else train_seed(*self._seed_key, index, int(self._counts[index]))
+        self.env.envs[index].reset(seed, out=out)
         self._counts[index] += 1
         self._lengths[index], self._returns[index] = 0, 0.0
 
