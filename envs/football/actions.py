@@ -4,10 +4,6 @@ A direction, sprint or dribble is sticky: it stays on until it is replaced or re
 only when an action is performed, so they are tracked here (a test holds them against the engine's own).
 """
 
-from collections.abc import Sequence
-
-import numpy as np
-
 ACTION_NAMES = (
     "idle", "left", "top_left", "top", "top_right", "right", "bottom_right", "bottom", "bottom_left", "long_pass",
     "high_pass", "short_pass", "shot", "sprint", "release_direction", "release_sprint", "sliding", "dribble",
@@ -19,7 +15,6 @@ STICKY_NAMES = (*ACTION_NAMES[1:9], "sprint", "dribble")
 NUM_STICKY = len(STICKY_NAMES)
 
 IDLE, LEFT, RIGHT, SHORT_PASS = (ACTION_NAMES.index(name) for name in ("idle", "left", "right", "short_pass"))
-_SPRINT, _DRIBBLE = STICKY_NAMES.index("sprint"), STICKY_NAMES.index("dribble")
 
 
 def mirrored(action: int) -> int:
@@ -27,30 +22,31 @@ def mirrored(action: int) -> int:
     return (action + 3) % 8 + 1 if LEFT <= action <= LEFT + 7 else action
 
 
-def _effects() -> tuple[np.ndarray, np.ndarray]:
-    """keep [20, 10] and set [20, 10]: sticky state after action a is `state * keep[a] + set[a]`."""
-    names = (*ACTION_NAMES, BUILTIN_AI)
-    keep = np.ones((len(names), NUM_STICKY), np.float32)
-    on = np.zeros_like(keep)
-    for action, name in enumerate(names):
-        if LEFT <= action <= LEFT + 7:
-            keep[action, :8] = 0
-            on[action, action - LEFT] = 1
-        elif name == "release_direction":
-            keep[action, :8] = 0
-        elif name == BUILTIN_AI:
-            keep[action] = 0
-        elif name.removeprefix("release_") in ("sprint", "dribble"):
-            slot = _SPRINT if name.endswith("sprint") else _DRIBBLE
-            keep[action, slot] = 0
-            on[action, slot] = not name.startswith("release_")
-    return keep, on
+def _effects() -> list[tuple[int, int, int] | None]:
+    """For every action: the sticky slots it clears (from, to) and the one it sets (-1 for none), or None."""
+    everything, directions = (0, NUM_STICKY), (0, 8)
+    effects: list[tuple[int, int, int] | None] = [None] * (len(ACTION_NAMES) + 1)
+    for action in range(LEFT, LEFT + 8):
+        effects[action] = (*directions, action - LEFT)
+    for name in ("sprint", "dribble"):
+        slot = STICKY_NAMES.index(name)
+        effects[ACTION_NAMES.index(name)] = (slot, slot + 1, slot)
+        effects[ACTION_NAMES.index(f"release_{name}")] = (slot, slot + 1, -1)
+    effects[ACTION_NAMES.index("release_direction")] = (*directions, -1)
+    effects[len(ACTION_NAMES)] = (*everything, -1)  # builtin_ai
+    return effects
 
 
-_KEEP, _ON = _effects()
+_EFFECTS = _effects()
 
 
-def update_sticky(state: np.ndarray, actions: Sequence[int]) -> None:
-    """Applies actions [A] to the sticky states [A, 10], in place."""
-    state *= _KEEP[np.asarray(actions)]
-    state += _ON[np.asarray(actions)]
+def update_sticky(state: list[float], actions: list[int]) -> None:
+    """Applies one action per agent to the sticky states (agent after agent, NUM_STICKY each), in place."""
+    for agent, action in enumerate(actions):
+        effect = _EFFECTS[action]
+        if effect is not None:
+            first, end, on = effect
+            base = agent * NUM_STICKY
+            state[base + first : base + end] = [0.0] * (end - first)
+            if on >= 0:
+                state[base + on] = 1.0

@@ -64,7 +64,7 @@ class FootballTeamEnv:
 
     def reset(self, seed: int | None = None, out: Obs | None = None) -> Obs:
         """Starts an episode (see `TeamEnv.reset`). Only resets without a seed may come from the pool."""
-        match = self._open_match()
+        match = self.match
         if seed is not None:
             match.reset(episode_seed(seed))
             self._rng = np.random.default_rng(seed)
@@ -82,9 +82,9 @@ class FootballTeamEnv:
         self, actions: np.ndarray, out: Obs | None = None, opponent_actions: np.ndarray | None = None
     ) -> tuple[Obs, np.ndarray, bool, bool, dict[str, Any]]:
         """Plays a step (see `TeamEnv.step`). opponent_actions: int [opponents], needed if and only if there are any."""
-        chosen = check_actions(actions, self.spec).tolist()
+        chosen = _as_list(actions, self.spec)
         others = self._check_opponents(opponent_actions)
-        match = self._open_match()
+        match = self.match
         if not self._playing:
             raise RuntimeError(f"{self.spec.env} is not in an episode; call reset first")
         goals, terminated = match.step(chosen, others)
@@ -95,18 +95,19 @@ class FootballTeamEnv:
         truncated = not terminated and frame.step >= match.duration
         self._playing = not (terminated or truncated)
         info = {} if self._playing else {"episode": _summary(frame)}
-        rewards = np.full(self.spec.num_agents, reward, np.float32)
+        rewards = np.empty(self.spec.num_agents, np.float32)
+        rewards.fill(reward)
         return self._observe(out), rewards, terminated, truncated, info
 
     def _observe(self, out: Obs | None, *, first: bool = False) -> Obs:
         """The left team's observation of a new moment; keeps the right team's moment for `observe_opponents`."""
-        match = self._open_match()
+        match = self.match
         frame = match.moment()
         self._observer.advance(frame, first=first)
         if self._other_observer is not None:
             self._other_frame = match.other_moment()
             self._other_observer.advance(self._other_frame, first=first)
-        return self._observer.write(frame, match.sticky, self.spec.empty() if out is None else out)
+        return self._observer.write(frame, match.sticky, out)
 
     def _check_opponents(self, actions: np.ndarray | None) -> list[int]:
         if self.opponent_spec is None:
@@ -117,19 +118,17 @@ class FootballTeamEnv:
             raise ValueError(
                 f"opponent_actions missing; {self.spec.env} needs {self.spec.num_opponents} integers, one per opponent"
             )
-        return check_actions(actions, self.opponent_spec).tolist()
+        return _as_list(actions, self.opponent_spec)
 
     def observe_opponents(self, out: Obs | None = None) -> Obs:
         """What the right team sees now, as if it played from left to right; `opponent_spec` fixes the arrays."""
-        match = self._open_match()
+        match = self.match
         if self._other_observer is None or self.opponent_spec is None:
             raise ValueError(
                 f"{self.spec.env} has opponents=0, so the engine plays the right team; allowed: opponents > 0"
             )
         match.moment()
-        return self._other_observer.write(
-            self._other_frame, match.other_sticky, self.opponent_spec.empty() if out is None else out
-        )
+        return self._other_observer.write(self._other_frame, match.other_sticky, out)
 
     def snapshot(self) -> bytes:
         """The present moment of the game, 40 to 110 kB. Not part of it: the sequence of seeds of later resets."""
@@ -140,7 +139,7 @@ class FootballTeamEnv:
             "memory": self._observer.memory(),
             "other_memory": self._other_observer.memory() if self._other_observer is not None else [],
         }
-        return self._open_match().snapshot(extra)
+        return self.match.snapshot(extra)
 
     def restore(self, snapshot: bytes) -> Obs:
         """Goes back to a moment, from where the game goes on bit by bit as it did, and returns its observation.
@@ -148,7 +147,7 @@ class FootballTeamEnv:
         Any environment of the same level, players, opponents and opponent_difficulty will do; one with another view
         begins its stack of frames here. Raises: ValueError if the bytes do not fit.
         """
-        match = self._open_match()
+        match = self.match
         extra = match.restore(snapshot)
         self._playing, self._checkpoints.collected = extra["playing"], extra["collected"]
         obs = self._observe(None, first=True)
@@ -161,9 +160,11 @@ class FootballTeamEnv:
 
     def draw(self, attention: np.ndarray | None = None) -> np.ndarray:
         """The pitch from above, uint8 [420, 640, 3]. attention: [A, A] weights, drawn as lines between the players."""
-        return draw_pitch(self._open_match().moment(), level=self.config.level, attention=attention)
+        return draw_pitch(self.match.moment(), level=self.config.level, attention=attention)
 
-    def _open_match(self) -> Match:
+    @property
+    def match(self) -> Match:
+        """The game underneath. Raises RuntimeError after `close`."""
         if self._match is None:
             raise RuntimeError(f"{self.spec.env} is closed; make a new one")
         return self._match
@@ -181,3 +182,12 @@ def _summary(frame: Frame) -> dict[str, float]:
     goals_for, goals_against = float(frame.goals_for), float(frame.goals_against)
     values = (goals_for, goals_against, goals_for - goals_against, float(goals_for > 0), float(goals_against > 0))
     return dict(zip(METRICS, values, strict=True))
+
+
+def _as_list(actions: np.ndarray, spec: TeamSpec) -> list[int]:
+    """Checked actions. What is right is seen in plain Python, which is quicker; what is not gets the full answer."""
+    chosen = actions.tolist() if isinstance(actions, np.ndarray) else None
+    integers = isinstance(chosen, list) and len(chosen) == spec.num_agents and type(chosen[0]) is int
+    if integers and min(chosen) >= 0 and max(chosen) < len(spec.action_names):
+        return chosen
+    return check_actions(actions, spec).tolist()

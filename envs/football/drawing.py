@@ -89,8 +89,7 @@ def _header(draw: ImageDraw.ImageDraw, frame: Frame, level: str) -> None:
 def _players(draw: ImageDraw.ImageDraw, frame: Frame) -> None:
     agents = {player: agent for agent, player in enumerate(frame.controlled)}
     agents |= {frame.num_own + player: agent for agent, player in enumerate(frame.other_controlled) if player >= 0}
-    for row in range(frame.num_players):
-        x, y, dx, dy, active, *_ = frame.table[row].tolist()
+    for row, (x, y, dx, dy, _, active, _) in enumerate(frame.table()[:-1].tolist()):
         if not active:
             continue
         centre, away = _at(x, y), row >= frame.num_own
@@ -104,7 +103,7 @@ def _players(draw: ImageDraw.ImageDraw, frame: Frame) -> None:
 
 
 def _ball(draw: ImageDraw.ImageDraw, frame: Frame) -> None:
-    x, y = _at(*frame.table[-1, :2].tolist())
+    x, y = _at(*frame.table()[-1, :2].tolist())
     lift = max(frame.ball_z - 0.11, 0) * 3 * _OVER
     _circle(draw, (x + _OVER, y + 2 * _OVER), _BALL_DOT, fill=(34, 78, 42))
     _circle(draw, (x, y - lift), _BALL_DOT, fill=_BALL, outline=_DARK, width=_OVER)
@@ -114,7 +113,8 @@ def _attention(image: Image.Image, frame: Frame, weights: np.ndarray) -> Image.I
     """Lines between controlled players: the more agent a attends to agent b, the wider and brighter at b's end."""
     overlay = Image.new("RGBA", image.size, (*_ATTENTION, 0))
     draw = ImageDraw.Draw(overlay)
-    spots = [np.array(_at(*frame.table[player, :2].tolist())) for player in frame.controlled]
+    table = frame.table()
+    spots = [np.array(_at(*table[player, :2].tolist())) for player in frame.controlled]
     pairs = sorted((float(weights[a, b]), a, b) for a in range(len(spots)) for b in range(len(spots)) if a != b)
     for weight, a, b in pairs:
         way = spots[b] - spots[a]

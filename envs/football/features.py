@@ -1,59 +1,34 @@
 """The view `features`: one float vector per agent, seen from the player it controls.
 
-Order of the parts (`feature_names` spells them out): the player itself, its role, its sticky actions, the way to the
-opponent's goal, the ball, the state of the game, then one block per player of the own team and of the other team.
-Positions are in units of `positions` (the pitch is 2 x 2), relative ones are other minus own; displacements per step in
-units of STEP_SCALE; distances in half pitch lengths. The block of an absent player, and the player's own, is zero, and
+Order of the parts (`feature_names` spells them out): the player itself, its role, the agent's sticky actions, the
+ball, the state of the game, then one block per player of the own team and of the other team.
+Positions are in units of `positions` (the pitch is 2 x 2), those of ball and blocks relative to the player (other minus
+own); displacements per step in units of STEP_SCALE. The block of an absent player, and the player's own, is zero, and
 so is the whole row of an agent that controls nobody.
 """
-
-from itertools import pairwise
-from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
-from envs.football.actions import NUM_STICKY, STICKY_NAMES
-from envs.football.frame import ACTIVE, DX, GAME_MODES, METRES, ROLES, STEP_SCALE, TIRED, TO_UNIT, Frame
+from envs.football.facts import AGENT_NAMES, BALL_NAMES, GAME_NAMES, Facts
+from envs.football.frame import ACTIVE, DX, DY, NUM_COLUMNS, ROLES, STEP_SCALE, TIRED, TO_UNIT, YELLOW, X, Y
 
-_SELF = ("x", "y", "dx", "dy", "tired", "yellow_card")
-_GOAL = ("goal_distance", "goal_cos", "goal_sin")
-_BALL = (
-    "ball_x", "ball_y", "ball_dx", "ball_dy", "ball_z", "ball_dz", "ball_distance",
-    "ball_is_free", "ball_is_ours", "ball_is_theirs", "ball_is_mine",
-)  # fmt: skip
-_TIME = ("steps_left", "goals_for", "goals_against")
-_BLOCK = ("present", "x", "y", "dx", "dy", "has_ball")
-GAME_NAMES = (*(f"mode_{mode}" for mode in GAME_MODES), *_TIME)
-"""State of the game: `steps_left` as a share of the episode, goals in tens."""
-MOVE_SCALE = (TO_UNIT / np.array(STEP_SCALE)).astype(np.float32)
-"""Engine units per step to units of STEP_SCALE."""
-BALL_HEIGHT_M = 4.0
-"""Unit of the ball's height and climb per step."""
-_ASPECT = (METRES / TO_UNIT / METRES[0]).astype(np.float32)
-"""Units of `positions` to half pitch lengths."""
+_SELF = {"x": X, "y": Y, "dx": DX, "dy": DY, "tired": TIRED, "yellow_card": YELLOW}
+_BALL = {"ball_x": X, "ball_y": Y, "ball_dx": DX, "ball_dy": DY}
+_BLOCK = {"present": ACTIVE, "x": X, "y": Y, "dx": DX, "dy": DY}
+_HAS_BALL = "has_ball"
+COLUMN_SCALE = np.ones(NUM_COLUMNS, np.float32)
+"""Turns the columns of a frame's table into the units of the views."""
+COLUMN_SCALE[[X, Y]] = TO_UNIT
+COLUMN_SCALE[[DX, DY]] = TO_UNIT / np.array(STEP_SCALE)
 
 
 def feature_names(own: int, other: int) -> list[str]:
     """Name of every feature for teams of `own` and `other` players, in order."""
-    names = [*_SELF, *(f"role_{role}" for role in ROLES), *(f"sticky_{name}" for name in STICKY_NAMES)]
-    names += [*_GOAL, *_BALL, *GAME_NAMES]
-    names += [f"teammate{i}_{name}" for i in range(own) for name in _BLOCK]
-    return names + [f"opponent{i}_{name}" for i in range(other) for name in _BLOCK]
-
-
-class Seen(NamedTuple):
-    """What a view is written from."""
-
-    frame: Frame
-    positions: np.ndarray
-    """float32 [N + 1, 2] in [-1, 1]."""
-    who: np.ndarray
-    """int [A]: row of the player whom each agent controls; 0 where `mask` is False."""
-    mask: np.ndarray
-    """bool [A]."""
-    sticky: np.ndarray
-    """float32 [A, 10]."""
+    names = [*_SELF, _HAS_BALL, *(f"role_{role}" for role in ROLES), *AGENT_NAMES, *_BALL, *BALL_NAMES, *GAME_NAMES]
+    for team, count in (("teammate", own), ("opponent", other)):
+        names += [f"{team}{player}_{name}" for player in range(count) for name in (*_BLOCK, _HAS_BALL)]
+    return names
 
 
 def unbounded(*shape: int) -> gym.spaces.Box:
@@ -61,73 +36,66 @@ def unbounded(*shape: int) -> gym.spaces.Box:
     return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
 
 
-def write_game(frame: Frame, max_steps: int, out: np.ndarray) -> None:
-    """Fills the last axis of `out` [..., 10] with what GAME_NAMES says."""
-    out[..., :7] = 0
-    out[..., frame.mode] = 1
-    out[..., 7] = (max_steps - 1 - frame.step) / max_steps
-    out[..., 8] = frame.goals_for / 10
-    out[..., 9] = frame.goals_against / 10
-
-
 class Features:
-    """Writes the view for one team. Owns a scratch array, so that a step allocates next to nothing."""
+    """Writes the view for one team: every feature is (one fact minus another) times a scale."""
 
-    def __init__(self, num_agents: int, own: int, other: int, max_steps: int) -> None:
-        self.boxes = {"view": unbounded(num_agents, len(feature_names(own, other)))}
-        self._max_steps = max_steps
-        self._agents = np.arange(num_agents)
-        self._scratch = flat = np.zeros(self.boxes["view"].shape, np.float32)
-        widths = (len(_SELF), len(ROLES), NUM_STICKY, len(_GOAL), len(_BALL), len(GAME_NAMES))
-        edges = np.cumsum((0, *widths))
-        parts = [flat[:, a:b] for a, b in pairwise(edges)]
-        self._self, self._role, self._sticky, self._goal, self._ball, self._game = parts
-        self._blocks = flat[:, edges[-1] :].reshape(
-            num_agents, own + other, len(_BLOCK)
-        )  # a view: only the last axis splits
-        self._one_hot_roles = np.eye(len(ROLES), dtype=np.float32)
+    def __init__(self, facts: Facts, own: int, other: int) -> None:
+        self._facts = facts
+        rows = [self._row(player) for player in range(own)]
+        self._plus = np.array([[plus for plus, _, _ in row] for row in rows])
+        self._minus = np.array([[minus for _, minus, _ in row] for row in rows])
+        self._scale = np.array([scale for _, _, scale in rows[0]], np.float32)
+        size = len(self._scale)
+        self._blocks_from = size - (own + other) * (len(_BLOCK) + 1)
+        start = len(_SELF) + 1 + len(ROLES)
+        self._own_part = slice(start, start + len(AGENT_NAMES))
+        self._index = np.zeros((2, facts.agents, size), np.intp)
+        self._gathered = np.zeros((2, facts.agents, size), np.float32)
+        self.boxes = {"view": unbounded(facts.agents, size)}
 
-    def write(self, seen: Seen, out: dict[str, np.ndarray]) -> None:
-        """Fills out["view"]."""
-        frame, positions, who = seen.frame, seen.positions, seen.who
-        table, players = frame.table, frame.num_players
-        moves = table[:, DX : DX + 2] * MOVE_SCALE
-        mine = positions[who]
-        self._self[:, :2] = mine
-        self._self[:, 2:4] = moves[who]
-        self._self[:, 4:] = table[who, TIRED : TIRED + 2]
-        self._role[...] = self._one_hot_roles[frame.roles[who]]
-        self._sticky[...] = seen.sticky
-        self._write_goal(mine)
-        self._write_ball(frame, positions[players] - mine, moves[players], who)
-        write_game(frame, self._max_steps, self._game)
-        blocks = self._blocks
-        blocks[:, :, 0] = table[:players, ACTIVE]
-        blocks[self._agents, who, 0] = 0
-        np.subtract(positions[:players], mine[:, None], out=blocks[:, :, 1:3])
-        blocks[:, :, 3:5] = moves[:players]
-        blocks[:, :, 5] = 0
-        if frame.owner >= 0:
-            blocks[:, frame.owner, 5] = 1
-        blocks *= blocks[:, :, :1]
-        view = out["view"]
-        view[...] = self._scratch
-        if not seen.mask.all():
-            view[~seen.mask] = 0
+    def _row(self, me: int) -> list[tuple[int, int, float]]:
+        """(index of the fact, index of what is taken off, scale) of every feature of an agent that controls `me`."""
+        facts, zero = self._facts, self._facts.at_zero
 
-    def _write_goal(self, mine: np.ndarray) -> None:
-        way = _ASPECT * (np.array((1.0, 0.0), np.float32) - mine)
-        distance = np.sqrt(np.square(way).sum(axis=1))
-        self._goal[:, 0] = distance
-        self._goal[:, 1:] = way / np.maximum(distance, 1e-6)[:, None]
+        def entity(row: int, columns: dict[str, int], relative: bool) -> list[tuple[int, int, float]]:
+            return [
+                (
+                    row * NUM_COLUMNS + column,
+                    me * NUM_COLUMNS + column if relative and column in (X, Y) else zero,
+                    float(COLUMN_SCALE[column]),
+                )
+                for column in columns.values()
+            ]
 
-    def _write_ball(self, frame: Frame, relative: np.ndarray, move: np.ndarray, who: np.ndarray) -> None:
-        ball = self._ball
-        ball[:, :2] = relative
-        ball[:, 2:4] = move
-        ball[:, 4] = frame.ball_z / BALL_HEIGHT_M
-        ball[:, 5] = frame.ball_dz / BALL_HEIGHT_M
-        ball[:, 6] = np.sqrt(np.square(relative * _ASPECT).sum(axis=1))
-        ball[:, 7:10] = 0
-        ball[:, 8 + frame.owner_side] = 1
-        ball[:, 10] = who == frame.owner
+        def plain(start: int, count: int) -> list[tuple[int, int, float]]:
+            return [(start + offset, zero, 1.0) for offset in range(count)]
+
+        row = (
+            entity(me, _SELF, False)
+            + plain(facts.at_owner + me, 1)
+            + plain(facts.at_roles + me * len(ROLES), len(ROLES))
+        )
+        row += plain(facts.at_agents, len(AGENT_NAMES)) + entity(facts.players, _BALL, True)
+        row += plain(facts.at_ball, len(BALL_NAMES)) + plain(facts.at_game, len(GAME_NAMES))
+        for player in range(facts.players):
+            block = entity(player, _BLOCK, True) + plain(facts.at_owner + player, 1)
+            row += [(zero, zero, scale) for _, _, scale in block] if player == me else block
+        return row
+
+    def control(self, who: list[int]) -> None:
+        """Agents control other players from now on."""
+        self._index[0], self._index[1] = self._plus[who], self._minus[who]
+        self._index[0, :, self._own_part] += len(AGENT_NAMES) * np.arange(len(who))[:, None]
+
+    def write(self, out: dict[str, np.ndarray]) -> None:
+        """Fills out["view"] from the facts."""
+        view, gathered = out["view"], self._gathered
+        self._facts.vector.take(self._index, out=gathered, mode="clip")
+        np.subtract(gathered[0], gathered[1], out=view)
+        np.multiply(view, self._scale, out=view)
+
+    def write_absent(self, mask: np.ndarray, out: dict[str, np.ndarray]) -> None:
+        """Zeroes what belongs to absent players and agents, after `write`."""
+        present = np.repeat(self._facts.table[:-1, ACTIVE], len(_BLOCK) + 1)
+        out["view"][:, self._blocks_from :] *= present
+        out["view"][~mask] = 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-X, Y, DX, DY, ACTIVE, TIRED, YELLOW = range(7)
+X, Y, DX, DY, YELLOW, ACTIVE, TIRED = range(7)
 NUM_COLUMNS = 7
 GOAL_HALF_WIDTH = 0.044
 FIELD_HALF_WIDTH = 0.42
@@ -30,18 +30,22 @@ ROLES = (
 
 @dataclass
 class Frame:
-    """One moment of a game. The arrays are overwritten by the next `read`."""
+    """One moment of a game. Reading the next one overwrites it."""
 
     num_own: int
     """Players of the own team: rows 0 to num_own - 1."""
-    table: np.ndarray
-    """float32 [N + 1, 7]: x, y, dx, dy per step (engine units), on the pitch, tired 0 to 1, yellow card."""
-    roles: np.ndarray
-    """int [N], index into ROLES."""
+    num_other: int
+    """Players of the other team: the rows after them. The ball is the last row."""
+    roles: list[int]
+    """Index into ROLES for every player."""
     controlled: list[int]
     """The own player whom each agent controls, -1 for nobody."""
     other_controlled: list[int]
     """The same for the other team, as indices into that team."""
+    values: list[float]
+    """Row after row: x, y, dx, dy per step (engine units), yellow card, on the pitch, tired 0 to 1."""
+    complete: bool = True
+    """Nobody has been sent off."""
     ball_z: float = 0.0
     """Height of the ball in metres."""
     ball_dz: float = 0.0
@@ -57,50 +61,55 @@ class Frame:
 
     @property
     def num_players(self) -> int:
-        return len(self.roles)
+        return self.num_own + self.num_other
 
     @property
     def owner_side(self) -> int:
         """0 if the own team has the ball, 1 for the other one, -1 for nobody."""
         return -1 if self.owner < 0 else int(self.owner >= self.num_own)
 
-    def positions(self) -> np.ndarray:
-        """float32 [N + 1, 2] in [-1, 1], clipped at the lines."""
-        return np.clip(self.table[:, :2] * TO_UNIT, -1.0, 1.0)
+    def table(self) -> np.ndarray:
+        """float32 [N + 1, 7]: `values` as rows, a copy."""
+        return np.array(self.values, np.float32).reshape(-1, NUM_COLUMNS)
+
+    def is_active(self, row: int) -> bool:
+        """Whether a player is on the pitch."""
+        return bool(self.values[row * NUM_COLUMNS + ACTIVE])
 
 
 def new_frame(info: Any, left_agents: int, right_agents: int) -> Frame:
     """A frame of the left team for the teams of `info` (the engine's own record of the present moment)."""
-    players = [*info.left_team, *info.right_team]
     frame = Frame(
         num_own=len(info.left_team),
-        table=np.zeros((len(players) + 1, NUM_COLUMNS), np.float32),
-        roles=np.array([int(player.role) for player in players]),
+        num_other=len(info.right_team),
+        roles=[int(player.role) for team in (info.left_team, info.right_team) for player in team],
         controlled=[-1] * left_agents,
         other_controlled=[-1] * right_agents,
+        values=[],
     )
     read(info, frame)
     return frame
 
 
 def read(info: Any, frame: Frame) -> None:
-    """Fills `frame` (of the left team) from the engine's record. Each attribute is read once: they are slow."""
+    """Fills `frame` (of the left team) from the engine's record, attribute by attribute (see `memory`)."""
     values: list[float] = []
+    complete = True
     for team in (info.left_team, info.right_team):
         for player in team:
-            at, move = player.position, player.direction
-            values += (at[0], at[1], move[0], move[1], player.is_active, player.tired_factor, player.has_card)
+            at, move, active = player.position, player.direction, player.is_active
+            values += (at[0], at[1], move[0], move[1], player.has_card, active, player.tired_factor)
+            complete = complete and active
     at, move = info.ball_position, info.ball_direction
-    values += (at[0], at[1], move[0], move[1], 1.0, 0.0, 0.0)
-    frame.table.reshape(-1)[:] = values
+    values += (at[0], at[1], move[0], move[1], 0.0, 1.0, 0.0)
+    frame.values, frame.complete = values, complete
     frame.ball_z, frame.ball_dz = at[2], move[2]
     owner_side = info.ball_owned_team
     frame.owner = -1 if owner_side < 0 else info.ball_owned_player + owner_side * frame.num_own
     frame.goals_for, frame.goals_against = info.left_goals, info.right_goals
     frame.mode, frame.step = int(info.game_mode), info.step
     frame.controlled = _controlled(info.left_controllers, len(frame.controlled))
-    if frame.other_controlled:
-        frame.other_controlled = _controlled(info.right_controllers, len(frame.other_controlled))
+    frame.other_controlled = _controlled(info.right_controllers, len(frame.other_controlled))
 
 
 def _controlled(controllers: Any, count: int) -> list[int]:
@@ -111,18 +120,20 @@ def from_other_side(frame: Frame) -> Frame:
     """The same moment as the other team sees it: pitch turned by 180 degrees, teams swapped. A copy."""
     own, players = frame.num_own, frame.num_players
     order = [*range(own, players), *range(own)]
-    table = frame.table[[*order, players]]
-    table[:, :4] *= -1
+    turned = frame.table()[[*order, players]]
+    turned[:, :4] *= -1
     owner = frame.owner
     return Frame(
-        num_own=players - own,
-        table=table,
-        roles=frame.roles[order],
+        num_own=frame.num_other,
+        num_other=own,
+        roles=[frame.roles[row] for row in order],
         controlled=list(frame.other_controlled),
         other_controlled=list(frame.controlled),
+        values=turned.ravel().tolist(),
+        complete=frame.complete,
         ball_z=frame.ball_z,
         ball_dz=frame.ball_dz,
-        owner=owner if owner < 0 else (owner - own if owner >= own else owner + players - own),
+        owner=owner if owner < 0 else order.index(owner),
         goals_for=frame.goals_against,
         goals_against=frame.goals_for,
         mode=frame.mode,

@@ -22,7 +22,8 @@ from envs.football.actions import (
     mirrored,
     update_sticky,
 )
-from envs.football.frame import Frame, from_other_side, new_frame, read
+from envs.football.frame import Frame, from_other_side, new_frame
+from envs.football.memory import Read, reader
 
 _CODES = [int(getattr(engines.libgame.e_BackendAction, name)) for name in (*ACTION_NAMES, BUILTIN_AI)]
 _MIRRORED_CODES = [_CODES[mirrored(action)] for action in range(len(_CODES))]
@@ -43,8 +44,8 @@ class Match:
         config = engines.scenario(*self._setup(engines.episode_seed(0)))
         self.duration: int = config.game_duration
         self.num_own, self.num_other = len(config.left_team), len(config.right_team)
-        self.sticky = np.zeros((left, NUM_STICKY), np.float32)
-        self.other_sticky = np.zeros((right, NUM_STICKY), np.float32)
+        self.sticky = [0.0] * (left * NUM_STICKY)
+        self.other_sticky = [0.0] * (right * NUM_STICKY)
         self._ends: tuple[bool, bool, bool] = (False, False, False)
         self._waiting = self._goal_difference = 0
         self._last_mode = self._last_owner_side = -1
@@ -62,8 +63,8 @@ class Match:
             config.end_episode_on_out_of_play,
             config.end_episode_on_possession_change,
         )
-        self.sticky[:] = 0
-        self.other_sticky[:] = 0
+        self.sticky = [0.0] * len(self.sticky)
+        self.other_sticky = [0.0] * len(self.other_sticky)
         self._waiting = self._goal_difference = 0
         self._last_mode = self._last_owner_side = -1
         info = self.engine.get_info()
@@ -72,6 +73,7 @@ class Match:
             info = self.engine.get_info()
         _, left, right, _ = self.identity
         self.frame = new_frame(info, left, right)
+        self._read: Read = reader(info, self.frame)
         return self.frame
 
     def step(self, actions: list[int], other_actions: list[int]) -> tuple[int, bool]:
@@ -94,7 +96,7 @@ class Match:
         while not info.is_in_play:
             engine.step()
             info = engine.get_info()
-        read(info, frame)
+        self._read(info, frame)
         return self._judge(frame)
 
     def _forced(self, actions: list[int], controlled: list[int], owner: int) -> list[int]:
@@ -135,8 +137,8 @@ class Match:
             "identity": self.identity,
             "ends": self._ends,
             "counters": [self._waiting, self._goal_difference, self._last_mode, self._last_owner_side],
-            "sticky": self.sticky.tolist(),
-            "other_sticky": self.other_sticky.tolist(),
+            "sticky": self.sticky,
+            "other_sticky": self.other_sticky,
             "checksum": zlib.crc32(state),
             "extra": extra,
         }
@@ -153,8 +155,7 @@ class Match:
         self.engine.set_state(state if reseed is None else _reseeded(state, reseed))
         self._ends = tuple(head["ends"])
         self._waiting, self._goal_difference, self._last_mode, self._last_owner_side = head["counters"]
-        self.sticky[:] = np.reshape(head["sticky"], self.sticky.shape)
-        self.other_sticky[:] = np.reshape(head["other_sticky"], self.other_sticky.shape)
+        self.sticky, self.other_sticky = head["sticky"], head["other_sticky"]
         _, left, right, _ = self.identity
         self.frame = new_frame(self.engine.get_info(), left, right)
         return head["extra"]

@@ -6,7 +6,7 @@ can exceed 2; here the team collects each ring once, whichever of its players ha
 
 import math
 
-from envs.football.frame import Frame
+from envs.football.frame import NUM_COLUMNS, Frame
 
 RINGS = 10
 RING_REWARD = 0.1
@@ -29,7 +29,7 @@ class Checkpoints:
         if goals == 1:
             self.collected = RINGS
         elif frame.owner_side == 0:
-            ball_x, ball_y = frame.table[-1, :2].tolist()
+            ball_x, ball_y = frame.values[-NUM_COLUMNS], frame.values[1 - NUM_COLUMNS]
             distance = math.hypot(ball_x - 1, ball_y)
             while self.collected < RINGS and distance <= _FAR - (_FAR - _NEAR) / (RINGS - 1) * self.collected:
                 self.collected += 1

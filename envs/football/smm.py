@@ -10,55 +10,62 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.football.features import Seen
-from envs.football.frame import ACTIVE, Frame
+from envs.football.facts import Facts
+from envs.football.frame import ACTIVE
 
 HEIGHT, WIDTH, PLANES = 72, 96, 3
-_CELLS = np.array((WIDTH, HEIGHT), np.int16)
-_HALF = np.array((1.0, 1 / 2.25), np.float64)
+_CELLS = np.array((WIDTH, HEIGHT))
+_HALF = np.array((1.0, 1 / 2.25))
 """Half extent of the map along x and y in engine units: a little wider than the pitch."""
-_LAST = _CELLS - 1
 
 
-def cells(frame: Frame) -> np.ndarray:
-    """int64 [N + 1, 2]: row and column of every entity on the map."""
-    share = (frame.table[:, :2].astype(np.float64) + _HALF) / (2 * _HALF)
+def cells(table: np.ndarray) -> np.ndarray:
+    """int64 [N + 1, 2]: row and column on the map of every row of a frame's table."""
+    share = (table[:, :2].astype(np.float64) + _HALF) / (2 * _HALF)
     # Truncation towards zero, not floor: gfootball rounds so, and both are clamped to the map.
-    column_row = np.clip((share * _CELLS).astype(np.int64), 0, _LAST)
+    column_row = np.clip((share * _CELLS).astype(np.int64), 0, _CELLS - 1)
     return column_row[:, ::-1]
 
 
 class SuperMiniMap:
     """Writes the view for one team and remembers the frames of the stack."""
 
-    def __init__(self, num_agents: int, own: int, other: int, stack: int) -> None:
+    def __init__(self, facts: Facts, own: int, other: int, stack: int) -> None:
+        self._facts, self._stack = facts, stack
         self.boxes = {
-            "view": gym.spaces.Box(0, WIDTH - 1, (num_agents, 2), np.int16),
+            "view": gym.spaces.Box(0, WIDTH - 1, (facts.agents, 2), np.int16),
             "shared": gym.spaces.Box(0, 255, (HEIGHT, WIDTH, PLANES * stack), np.uint8),
         }
-        self._stack = stack
         self._plane = np.repeat(np.arange(PLANES), (own, other, 1))
+        self._who: list[int] = []
         self._history: list[tuple[np.ndarray, np.ndarray]] = []
 
     def reset(self) -> None:
         """Forgets the frames; the first one of an episode fills the whole stack."""
         self._history = []
 
-    def advance(self, frame: Frame) -> None:
-        """Takes the newest frame into the stack."""
-        self._history.append((cells(frame), frame.table[:, ACTIVE] > 0))
+    def advance(self, table: np.ndarray) -> None:
+        """Takes the newest frame's table into the stack."""
+        self._history.append((cells(table), table[:, ACTIVE] > 0))
         missing = self._stack - len(self._history)
         self._history = [self._history[0]] * missing + self._history[-self._stack :]
 
-    def write(self, seen: Seen, out: dict[str, np.ndarray]) -> None:
+    def control(self, who: list[int]) -> None:
+        """Agents control other players from now on."""
+        self._who = who
+
+    def write(self, out: dict[str, np.ndarray]) -> None:
         """Fills out["view"] and out["shared"] from the remembered frames."""
         planes = out["shared"]
         planes[...] = 0
         for age, (cell, present) in enumerate(self._history):
             planes[cell[present, 0], cell[present, 1], self._plane[present] + PLANES * age] = 255
         newest, _ = self._history[-1]
-        out["view"][...] = newest[seen.who]
-        out["view"][~seen.mask] = 0
+        out["view"][...] = newest[self._who]
+
+    def write_absent(self, mask: np.ndarray, out: dict[str, np.ndarray]) -> None:
+        """Zeroes the cells of absent agents, after `write` (absent players are never drawn)."""
+        out["view"][~mask] = 0
 
     def memory(self) -> list[Any]:
         """The remembered frames as JSON."""
