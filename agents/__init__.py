@@ -1,7 +1,9 @@
-"""Policies for teams, in plain torch. Nothing here needs Ray or a game engine.
+"""Policies for teams, in plain torch.
 
     policy = agents.load("runs/lab2d-harvest-acam/20260101-120000-0")
     actions = policy.act(observations)
+
+Importing this package imports neither Ray nor a game engine.
 """
 
 from agents.network import NetworkConfig, TeamNetwork, TeamOutput

@@ -40,7 +40,8 @@ class EntitiesEncoder(nn.Module):
         self.token = nn.Linear(2 * hidden + features + own, width)
 
     def forward(self, obs: Obs) -> Tensor:
-        table = obs["shared"].float()  # [B, E, F]
+        # Zeros for the absent, whatever the environment left there: see `network.without_absent`.
+        table = obs["shared"].float().masked_fill(~obs["entity_mask"][..., None], 0)  # [B, E, F]
         rows = obs["who"].long().clamp(min=0)  # [B, A]
         own = table.gather(1, rows[..., None].expand(-1, -1, table.shape[-1]))  # [B, A, F]
         position = obs["positions"]  # [B, E, 2]
@@ -92,7 +93,8 @@ class LayerEncoder(nn.Module):
     def __init__(self, spec: ObservationSpec, width: int, hidden: int, embed: int = 8) -> None:
         super().__init__()
         _, height, breadth, layers = spec.shapes["view"]
-        assert spec.view_vocab is not None
+        if spec.view_vocab is None:
+            raise ValueError(f"view {spec.view!r} holds ids to be embedded, but view_vocab says not how many")
         self.table = nn.Parameter(torch.randn(spec.view_vocab * layers, embed) / layers**0.5)
         self.register_buffer("offset", torch.arange(layers, dtype=torch.int32) * spec.view_vocab, persistent=False)
         self.net = nn.Sequential(nn.Linear(height * breadth * embed, hidden), nn.ReLU(), nn.Linear(hidden, width))

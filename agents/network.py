@@ -69,6 +69,16 @@ def _head(width: int, hidden: int, outputs: int, gain: float) -> nn.Sequential:
     return head
 
 
+def without_absent(obs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`obs` with 0 wherever an absent agent or entity has a float: an environment may leave anything there, and an
+    infinity would come through any mask as 0 * inf, at the latest in a gradient."""
+    mask, view = obs["mask"], obs["view"]
+    cleaned = {"positions": obs["positions"].masked_fill(~obs["entity_mask"][..., None], 0)}
+    if view.is_floating_point():
+        cleaned["view"] = view.masked_fill(~mask.view(*mask.shape, *[1] * (view.dim() - 2)), 0)
+    return obs | cleaned
+
+
 class TeamNetwork(nn.Module):
     """Encoder, exchange layers, and per-agent policy, value and predictor heads."""
 
@@ -89,9 +99,12 @@ class TeamNetwork(nn.Module):
         self.value = _head(width, hidden, 1, gain=0.1)
         self.predictor = _head(width, hidden, 2 * spec.num_entities, gain=0.01)
 
-    def forward(self, obs: dict[str, Tensor]) -> TeamOutput:
-        """obs: the arrays of one team observation with a leading batch axis, in their native dtypes."""
-        mask = obs["mask"]
+    def encode(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Tokens [B, A, D] after the exchange, and the mixing weights [B, H, A, A] of its last layer.
+
+        obs: the arrays of one team observation with a leading batch axis, in their native dtypes.
+        """
+        obs, mask = without_absent(obs), obs["mask"]
         tokens = self.encoder(obs)
         if self.place is not None:
             rows = obs["who"].long().clamp(min=0)[..., None].expand(-1, -1, 2)
@@ -99,8 +112,16 @@ class TeamNetwork(nn.Module):
         attention = tokens.new_zeros(len(tokens), self.config.heads, mask.shape[1], mask.shape[1])
         for layer in self.exchange:
             tokens, attention = layer(tokens, mask)
-        tokens = torch.relu(tokens)
+        return torch.relu(tokens), attention
+
+    def forward(self, obs: dict[str, Tensor]) -> TeamOutput:
+        """Policy, values, tokens and attention for a batch of team observations (as `encode`)."""
+        tokens, attention = self.encode(obs)
         return TeamOutput(self.policy(tokens), self.value(tokens).squeeze(-1), tokens, attention)
+
+    def logits(self, obs: dict[str, Tensor]) -> Tensor:
+        """The policy alone, [B, A, N]: all that collecting data needs."""
+        return self.policy(self.encode(obs)[0])
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Each agent's guess of every entity's displacement in the next step.

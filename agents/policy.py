@@ -46,7 +46,9 @@ class Policy:
     def output(self, observations: Mapping[str, np.ndarray]) -> TeamOutput:
         """The network's output for a batch of team observations (arrays with leading axes [B] in native dtypes)."""
         with torch.inference_mode():
-            return self.network({k: torch.from_numpy(np.ascontiguousarray(v)).to(self.device) for k, v in observations.items()})
+            return self.network(
+                {k: torch.from_numpy(np.ascontiguousarray(v)).to(self.device) for k, v in observations.items()}
+            )
 
     def act(
         self,
@@ -69,8 +71,8 @@ class Policy:
             actions = self.act(self._team_of(observations), deterministic=deterministic, rng=rng)
             return {agent: int(action) for agent, action in zip(observations, actions, strict=True)}
         single = np.ndim(observations.get("mask", 0)) == 1
-        batch = {key: np.asarray(value)[None] if single else np.asarray(value) for key, value in observations.items()}
-        self._check(batch)
+        arrays = {key: np.asarray(value) for key, value in observations.items()}
+        batch = self._fit({key: value[None] for key, value in arrays.items()} if single else arrays)
         logits = self.output(batch).logits.float().cpu().numpy()
         if not deterministic:
             logits = logits + gumbel((rng or np.random.default_rng()).random(logits.shape, dtype=np.float32))
@@ -81,7 +83,8 @@ class Policy:
         """PettingZoo's dictionary as one team observation; agents in the order of the dictionary."""
         if len(observations) != self.spec.num_agents:
             raise ValueError(
-                f"the policy plays {self.spec.num_agents} agents, got observations of {len(observations)}: {', '.join(observations)}"
+                f"the policy plays {self.spec.num_agents} agents, "
+                f"got observations of {len(observations)}: {', '.join(observations)}"
             )
         each = list(observations.values())
         return {
@@ -89,12 +92,26 @@ class Policy:
             for key in each[0]
         }
 
-    def _check(self, batch: dict[str, np.ndarray]) -> None:
-        for key, shape in self.spec.shapes.items():
-            if key not in batch:
-                raise ValueError(f"observation has no {key!r}; the policy for {self.spec.env} needs {', '.join(self.spec.shapes)}")
-            if batch[key].shape[1:] != shape:
-                raise ValueError(f"observation {key!r} has shape {batch[key].shape[1:]}, the policy for {self.spec.env} needs {shape}")
+    def _fit(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays that the network reads, in its dtypes. Raises ValueError where one is missing or does not fit."""
+        spec, batch = self.spec, {}
+        for key, shape in spec.shapes.items():
+            if key not in observations:
+                raise ValueError(f"observation lacks {key!r}; the policy for {spec.env} needs {', '.join(spec.shapes)}")
+            value, dtype = observations[key], np.dtype(spec.dtypes[key])
+            if value.shape[1:] != shape:
+                raise ValueError(
+                    f"observation {key!r} has shape {value.shape[1:]}, the policy for {spec.env} needs {shape}"
+                )
+            if not np.can_cast(value.dtype, dtype, "same_kind"):
+                raise ValueError(
+                    f"observation {key!r} has dtype {value.dtype}, the policy for {spec.env} needs {dtype.name}"
+                )
+            batch[key] = value.astype(dtype, copy=False)
+        if len({len(value) for value in batch.values()}) > 1:
+            sizes = ", ".join(f"{key} {len(value)}" for key, value in batch.items())
+            raise ValueError(f"the arrays of a batch of observations must be equally long, got {sizes}")
+        return batch
 
     def save(self, folder: str | Path) -> Path:
         """Writes `policy.json` and `weights.safetensors` into `folder`, each under a temporary name first."""
@@ -156,13 +173,15 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Policy:
             raise ValueError(f"format is {data['format']!r}, this version reads {FORMAT!r}")
         network = TeamNetwork(ObservationSpec.from_json(data["spec"]), NetworkConfig(**data["network"]))
         weights = load_file(folder / "weights.safetensors")
-    except (ValueError, KeyError, TypeError, OSError, SafetensorError, AssertionError) as error:
-        raise ValueError(f"{folder} cannot be read as a policy: {error}") from None
+    except KeyError as error:
+        raise ValueError(f"{folder} cannot be read as a policy: policy.json has no field {error}") from None
+    except (ValueError, TypeError, IndexError, OSError, RuntimeError, SafetensorError) as error:
+        # RuntimeError: torch refuses a size that the description asks for.
+        raise ValueError(f"{folder} cannot be read as a policy: {str(error).splitlines()[0]}") from None
     have, need = set(weights), set(network.state_dict())
     if have != need:
-        raise ValueError(
-            f"weights in {folder} do not fit its network: missing {sorted(need - have)[:3]}, unknown {sorted(have - need)[:3]}"
-        )
+        odd = f"missing {sorted(need - have)[:3]}, unknown {sorted(have - need)[:3]}"
+        raise ValueError(f"weights in {folder} do not fit its network: {odd}")
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

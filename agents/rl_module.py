@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchMultiCategorical
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
-from ray.rllib.core.distribution.torch.torch_distribution import TorchMultiCategorical
 
 from agents.network import NetworkConfig, TeamNetwork
 from agents.spec import ObservationSpec

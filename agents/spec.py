@@ -54,7 +54,9 @@ class ObservationSpec:
                     "step_scale": tuple(data["step_scale"]),
                 }
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise ValueError(f"the description of an observation has no field {error}") from None
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"not the description of an observation: {error}") from None
 
     def to_json(self) -> dict[str, Any]:

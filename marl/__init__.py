@@ -1,6 +1,8 @@
 """Training and evaluation of teams on Ray.
 
     policy = marl.train(marl.TrainConfig(env=envs.config("lab2d/commons_harvest", players=4)), "runs/mine")
+
+Importing this package imports neither Ray nor a game engine.
 """
 
 from marl.config import EvalSettings, PPOSettings, RunnerSettings, TrainConfig

@@ -69,8 +69,7 @@ class TeamBatch(ConnectorV2):
         lengths = [len(episode) for episode in episodes]
         chunks = [length + 1 for length in lengths]
         obs = {
-            key: self._tensor([episode.observations.data[key] for episode in episodes])
-            for key in network.spec.shapes
+            key: self._tensor([episode.observations.data[key] for episode in episodes]) for key in network.spec.shapes
         }
         values = values_of(network, obs).split(chunks)
         rewards = self._tensor([e.extra_model_outputs[AGENT_REWARDS].data for e in episodes]) * self.reward_scale

@@ -62,7 +62,8 @@ class PPOSettings:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.minibatch_env_steps > self.batch_env_steps:
             raise ValueError(
-                f"minibatch_env_steps must be at most batch_env_steps ({self.batch_env_steps}), got {self.minibatch_env_steps}"
+                f"minibatch_env_steps must be at most batch_env_steps ({self.batch_env_steps}), "
+                f"got {self.minibatch_env_steps}"
             )
 
 
@@ -125,7 +126,7 @@ class TrainConfig:
     env_steps: int = 1_000_000
     """Budget in environment steps (of the whole team); schedules end here."""
     time_s: float | None = None
-    """Stop after so many seconds of training even if env_steps are not done; the schedules then stop short of their end."""
+    """Stop after so many seconds of training even if env_steps are not done; schedules then stop short of their end."""
     seed: int = 0
     """Seed of weights, environments, actions and minibatches."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

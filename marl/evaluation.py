@@ -205,5 +205,3 @@ def write_jsonl(path: Path, episodes: list[Episode]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("\n".join(lines) + "\n")
     temporary.replace(path)
-
-

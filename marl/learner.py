@@ -40,7 +40,7 @@ class TeamPPOLearner(PPOTorchLearner):
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().after_gradient_based_update(timesteps=timesteps)
-        for module_id in self.module.keys():
+        for module_id in self.module.keys():  # noqa: SIM118 (no dictionary: it has keys() but cannot be iterated)
             self.metrics.log_value((module_id, "update_s"), time.perf_counter() - self._began, window=1)
 
     def compute_loss_for_module(
@@ -50,9 +50,7 @@ class TeamPPOLearner(PPOTorchLearner):
         mask, actions = batch[Columns.OBS]["mask"], batch[Columns.ACTIONS]
         logits = fwd_out[Columns.ACTION_DIST_INPUTS].view(*actions.shape, -1)
         logp = log_prob(logits, actions)
-        loss, stats = ppo_loss(
-            logp, batch[Columns.ACTION_LOGP], batch[ADVANTAGES], mask, clip_eps=settings["clip_eps"]
-        )
+        loss, stats = ppo_loss(logp, batch[Columns.ACTION_LOGP], batch[ADVANTAGES], mask, clip_eps=settings["clip_eps"])
         stats["policy_loss"] = loss
         critic, critic_stats = value_loss(fwd_out[VALUES], batch[RETURNS], mask)
         bonus = masked_mean(entropy(logits), mask)

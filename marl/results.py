@@ -28,6 +28,8 @@ _LEARNER = {
     "main_learning_rate": "train/learning_rate",
     "curr_entropy_coeff": "train/entropy_coeff",
 }
+
+
 def flatten(result: dict[str, Any], seconds: float) -> dict[str, float]:
     """Metrics of one iteration that took `seconds`; "env_steps" is the lifetime count. Missing and NaN are left out."""
     runner = result.get("env_runners", {})

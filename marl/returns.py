@@ -27,8 +27,8 @@ def gae(
         terminated, ended: [T, B] bool; ended also marks truncation and the last step of a chunk.
     Returns: [T, B, A] advantages; returns for the critic are advantages + values.
     """
-    alive, going = (~terminated)[..., None].to(values.dtype), (~ended)[..., None].to(values.dtype)
-    delta = rewards + gamma * alive * next_values - values
+    going = (~ended)[..., None].to(values.dtype)
+    delta = rewards + gamma * next_values.masked_fill(terminated[..., None], 0) - values
     advantages, last = torch.empty_like(delta), torch.zeros_like(delta[0])
     for t in range(len(delta) - 1, -1, -1):
         last = delta[t] + gamma * lambda_ * going[t] * last
@@ -39,6 +39,6 @@ def gae(
 def standardise(x: Tensor, mask: Tensor) -> Tensor:
     """(x - mean) / std over the entries where `mask` is True (population std); entries elsewhere become 0."""
     count = mask.sum().clamp(min=1)
-    mean = (x * mask).sum() / count
-    centred = (x - mean) * mask
+    mean = x.masked_fill(~mask, 0).sum() / count
+    centred = (x - mean).masked_fill(~mask, 0)
     return centred / (centred.square().sum() / count).sqrt().clamp(min=1e-8)

@@ -190,13 +190,14 @@ class TeamVecRunner(SingleAgentEnvRunner):
     def _logits(self, rollout: Rollout, t: int) -> torch.Tensor:
         """[E, A, N]"""
         batch = {key: torch.from_numpy(value[t]).to(self._device) for key, value in rollout.obs.items()}
-        return self.module.network(batch).logits  # type: ignore[union-attr]
+        return self.module.network.logits(batch)  # type: ignore[union-attr]
 
     def get_metrics(self) -> Any:
         return self.metrics.reduce()
 
     def assert_healthy(self) -> None:
-        assert self.env and self.module is not None
+        assert self.env is not None
+        assert self.module is not None
 
     def stop(self) -> None:
         if self.env is not None:

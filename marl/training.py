@@ -31,6 +31,8 @@ def start_ray(num_cpus: int) -> None:
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
         return
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    # Ray's C++ core in this process warns on stderr about every actor that may be restarted.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     for attempt in (1, 2):  # on a loaded machine the first start can time out
         try:
             ray.init(address="local", num_cpus=num_cpus, object_store_memory=400 * 2**20, **options)

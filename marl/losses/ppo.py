@@ -51,13 +51,12 @@ def value_loss(values: Tensor, returns: Tensor, mask: Tensor) -> tuple[Tensor, d
     Args: values, returns, mask: [..., A]. Returns: scalar loss and statistics: "value_error" (root mean squared),
     "explained_variance" (1 - Var[returns - values] / Var[returns]).
     """
-    error = (values - returns).square()
-    loss = 0.5 * masked_mean(error, mask)
+    error = torch.where(mask, values - returns, 0.0)  # before squaring, or the gradient is 0 * inf
+    loss = 0.5 * masked_mean(error.square(), mask)
     with torch.no_grad():
         mean = masked_mean(returns, mask)
-        bias = masked_mean(returns - values, mask)
         variance = masked_mean((returns - mean).square(), mask)
-        residual = masked_mean((returns - values - bias).square(), mask)
+        residual = masked_mean((error - masked_mean(error, mask)).square(), mask)
         stats = {
             "value_error": (2 * loss).sqrt(),
             "explained_variance": 1 - residual / variance.clamp(min=1e-8),

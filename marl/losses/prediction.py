@@ -37,35 +37,38 @@ def targets(positions: Tensor, entity_mask: Tensor, step_scale: Tensor) -> Targe
     Returns: Targets with T rows. An entity that is absent on either side of a step is masked, never guessed.
     """
     both = entity_mask[1:] & entity_mask[:-1]
-    moved = (positions[1:] - positions[:-1]) / step_scale * both[..., None]
+    moved = ((positions[1:] - positions[:-1]) / step_scale).masked_fill(~both[..., None], 0)
     velocity, before = torch.zeros_like(moved), torch.zeros_like(both)
     velocity[1:], before[1:] = moved[:-1], both[:-1]
     return Targets(moved, both, velocity, both & before)
 
 
-def huber(prediction: Tensor, target: Tensor) -> Tensor:
+def huber(error: Tensor) -> Tensor:
     """Huber loss (delta 1) summed over x and y. [..., 2] -> [...]."""
-    return F.huber_loss(prediction, target, reduction="none").sum(-1)
+    return F.huber_loss(error, torch.zeros_like(error), reduction="none").sum(-1)
 
 
 def prediction_loss(predicted: Tensor, target: Targets, agent_mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean Huber loss over present agents and entities, beside the trivial predictors.
 
     Args: predicted: [N, A, E, 2]; target: Targets with leading axis N; agent_mask: [N, A] bool.
-    Returns: scalar loss and statistics "prediction_error", "prediction_error_no_move" (same rows), and
-    "prediction_error_constant_velocity" beside "prediction_error_same_rows" (the rows where a velocity is known).
+    Returns: scalar loss and statistics "prediction_error" beside "prediction_error_no_move", and
+    "prediction_error_same_rows" beside "prediction_error_constant_velocity" (both where a velocity is known). The two
+    of a pair weigh every row and entity alike.
     """
-    error = huber(predicted, target.displacement[:, None].expand_as(predicted))  # [N, A, E]
-    mask = agent_mask[..., None] & target.mask[:, None]
+    mask = agent_mask[..., None] & target.mask[:, None]  # [N, A, E]
     known = agent_mask[..., None] & target.velocity_mask[:, None]
+    difference = predicted - target.displacement[:, None]
+    # Zero before the loss, or the gradient of what is masked is 0 * inf.
+    error = huber(difference.masked_fill(~mask[..., None], 0))
     loss = masked_mean(error, mask)
     with torch.no_grad():
-        still = huber(torch.zeros_like(target.displacement), target.displacement)
-        steady = huber(target.velocity, target.displacement)
+        still = huber(target.displacement)[:, None].expand_as(error)
+        steady = huber(target.displacement - target.velocity)[:, None].expand_as(error)
         stats = {
-            "prediction_error": loss,
-            "prediction_error_no_move": masked_mean(still, target.mask),
+            "prediction_error": loss.detach(),
+            "prediction_error_no_move": masked_mean(still, mask),
             "prediction_error_same_rows": masked_mean(error, known),
-            "prediction_error_constant_velocity": masked_mean(steady, target.velocity_mask),
+            "prediction_error_constant_velocity": masked_mean(steady, known),
         }
     return loss, stats
