@@ -186,7 +186,7 @@ def _summary(frame: Frame) -> dict[str, float]:
 
 def _as_list(actions: np.ndarray, spec: TeamSpec) -> list[int]:
     """Checked actions. What is right is seen in plain Python, which is quicker; what is not gets the full answer."""
-    chosen = actions.tolist() if isinstance(actions, np.ndarray) else None
+    chosen: Any = actions.tolist() if isinstance(actions, np.ndarray) else None
     integers = isinstance(chosen, list) and len(chosen) == spec.num_agents and type(chosen[0]) is int
     if integers and min(chosen) >= 0 and max(chosen) < len(spec.action_names):
         return chosen
