@@ -35,7 +35,9 @@ def config(name: str, **options: Any) -> EnvConfig:
     suites = {"football": FootballConfig, "lab2d": Lab2dConfig}
     suite, _, level = name.partition("/")
     if suite not in suites or not level:
-        raise ValueError(f"environment {name!r} does not exist; allowed: football/LEVEL or lab2d/LEVEL (see `tandem envs`)")
+        raise ValueError(
+            f"environment {name!r} does not exist; allowed: football/LEVEL or lab2d/LEVEL (see `tandem envs`)"
+        )
     for option in options:
         one_of(f"option of {suite}", option, [f.name for f in fields(suites[suite])])
     return suites[suite](level=level, **options)

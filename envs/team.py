@@ -1,7 +1,7 @@
 """The contract of every environment here: one team, stepped together.
 
-A `TeamEnv` is what training sees: plain NumPy in, plain NumPy out, no dictionaries keyed by agent, no torch. `envs.make`
-wraps one in PettingZoo's ParallelEnv for people. Axes: A agents of the team, E tracked entities (teammates first, then
+A `TeamEnv` is what training sees: plain NumPy in, plain NumPy out, no dictionaries keyed by agent, no torch.
+`envs.make` wraps one in PettingZoo's ParallelEnv for people. Axes: A agents of the team, E tracked entities (teammates first, then
 opponents, then the ball).
 
 An observation is a dictionary of arrays whose shapes and dtypes `TeamSpec.spaces` fixes:
@@ -11,7 +11,7 @@ An observation is a dictionary of arrays whose shapes and dtypes `TeamSpec.space
 | `view`        | [A, ...] | what each agent sees, in the engine's native dtype                                       |
 | `shared`      | [...]    | what all teammates see alike, stored once (only the views that have such a part)         |
 | `mask`        | [A]      | bool: this agent is on the pitch and obeys its action                                    |
-| `who`         | [A]      | int16: the row of `positions` that agent a moves *at this step* (-1 where the mask is False) |
+| `who`         | [A]      | int16: the row of `positions` that agent a moves *at this step* (-1 where masked)        |
 | `positions`   | [E, 2]   | float32 in [-1, 1], seen from the own team (own goal at x = -1)                          |
 | `entity_mask` | [E]      | bool: the entity is there; positions of absent entities are 0                            |
 """
@@ -101,8 +101,11 @@ class TeamEnv(Protocol):
         """
         ...
 
-    def draw(self) -> np.ndarray:
-        """A picture of the present state, uint8 [H, W, 3], without GPU or display."""
+    def draw(self, attention: np.ndarray | None = None) -> np.ndarray:
+        """A picture of the present state, uint8 [H, W, 3], without GPU or display.
+
+        attention: [A, A] weights, drawn as lines from the agent that asks to the one that answers.
+        """
         ...
 
     def close(self) -> None:
@@ -121,7 +124,8 @@ def check_actions(actions: np.ndarray, spec: TeamSpec) -> np.ndarray:
     if actions.min() < 0 or actions.max() >= spec.num_actions:
         agent = int(np.argmax((actions < 0) | (actions >= spec.num_actions)))
         raise ValueError(
-            f"action {int(actions[agent])} of agent {agent} does not exist in {spec.env}; allowed: 0 to {spec.num_actions - 1}"
+            f"action {int(actions[agent])} of agent {agent} does not exist in {spec.env}; "
+            f"allowed: 0 to {spec.num_actions - 1}"
         )
     return actions
 

@@ -38,7 +38,11 @@ class BenchCommand:
 def bench_command(args: list[str]) -> int:
     """Measures speed and memory beside the peers."""
     command = flags.parse(
-        BenchCommand, args, prog="tandem bench", example="tandem bench runner --repeats 7", about=bench_command.__doc__ or ""
+        BenchCommand,
+        args,
+        prog="tandem bench",
+        example="tandem bench runner --repeats 7",
+        about=bench_command.__doc__ or "",
     )
     if command.repeats < 1 or (command.steps is not None and command.steps < 1):
         raise ValueError(f"repeats and steps must be at least 1, got {command.repeats} and {command.steps}")
@@ -100,7 +104,9 @@ def _bench_lab2d(command: BenchCommand) -> None:
                 speeds[name].append(_speed(loop, steps))
         ratios = [a / b for a, b in zip(*speeds.values(), strict=True)]
         for name, values in speeds.items():
-            rows.append((f"{level}, {players} players", name, _spread(values), _spread(ratios) if name == "tandem" else ""))
+            rows.append(
+                (f"{level}, {players} players", name, _spread(values), _spread(ratios) if name == "tandem" else "")
+            )
     _rows(
         f"DMLab2D, layer view of all players, rewards and positions: {steps} random steps, {command.repeats} repeats",
         ("level", "adapter", "steps/s", "ratio"), rows,
@@ -229,7 +235,16 @@ def bench_memory(command: BenchCommand) -> None:
         with get_context("spawn").Pool(1) as pool:
             settled, most, last, resets = pool.apply(_memory, (name, options, steps, command.seed))
         shown = ", ".join(f"{key}={value}" for key, value in options.items())
-        rows.append((f"{name}, {shown}", f"{resets:,}", f"{settled:.1f}", f"{most:.1f}", f"{last:.1f}", f"{last / settled - 1:+.2%}"))
+        rows.append(
+            (
+                f"{name}, {shown}",
+                f"{resets:,}",
+                f"{settled:.1f}",
+                f"{most:.1f}",
+                f"{last:.1f}",
+                f"{last / settled - 1:+.2%}",
+            )
+        )
     _rows(
         f"resident memory over {steps:,} random steps [MB]; settled: after the first tenth",
         ("environment", "resets", "settled", "largest", "last", "growth"), rows,

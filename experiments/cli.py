@@ -11,12 +11,15 @@ from collections.abc import Callable
 from importlib import metadata
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "quickstart": ("experiments.quickstart:quickstart_command", "train, evaluate and film both teams (what `make run` does)"),
+    "quickstart": (
+        "experiments.quickstart:quickstart_command",
+        "train, evaluate and film both teams (what `make run` does)",
+    ),
     "presets": ("experiments.listing:presets_command", "what can be trained, and what to expect of it"),
     "envs": ("experiments.listing:envs_command", "environments, players, views and options"),
-    "train": ("experiments.teams:train_command", "train a preset, or go on with a run (--resume RUN)"),
-    "eval": ("experiments.teams:eval_command", "play held-out episodes, beside the random policy"),
-    "video": ("experiments.teams:video_command", "write a clip with attention maps"),
+    "train": ("experiments.train:train_command", "train a preset, or go on with a run (--resume RUN)"),
+    "eval": ("experiments.evaluate:eval_command", "play held-out episodes, beside the random policy"),
+    "video": ("experiments.video:video_command", "write a clip with attention maps"),
     "cluster": ("experiments.remote:cluster_command", "a token-protected local Ray head: up | status | down"),
     "submit": ("experiments.remote:submit_command", "run `tandem train ...` as a job on a Ray cluster"),
     "jobs": ("experiments.remote:jobs_command", "jobs of the cluster"),

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -52,17 +51,23 @@ def _sentence(box: str) -> str:
     return message.strip(" .") + (f"; perhaps you meant {close.group(1)}" if close else "")
 
 
-def split_name(args: list[str], command: str, noun: str) -> tuple[str | None, list[str]]:
+def split_name(args: list[str]) -> tuple[str | None, list[str]]:
     """Takes the leading positional NAME off `args`; None if the first argument is a flag or missing."""
-    if args and not args[0].startswith("-"):
-        return args[0], args[1:]
+    return (args[0], args[1:]) if args and not args[0].startswith("-") else (None, args)
+
+
+def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Takes `flag VALUE` or `flag=VALUE` out of `args`. Raises FlagError if the value is missing."""
+    for index, arg in enumerate(args):
+        if arg.startswith(flag + "="):
+            return arg.partition("=")[2], args[:index] + args[index + 1 :]
+        if arg == flag:
+            if index + 1 == len(args):
+                raise FlagError(f"{flag} needs a value")
+            return args[index + 1], args[:index] + args[index + 2 :]
     return None, args
 
 
 def say(text: str) -> None:
     """A line for the person, at once."""
     print(text, flush=True)
-
-
-def complain(text: str) -> None:
-    print(f"tandem: {text}", file=sys.stderr, flush=True)

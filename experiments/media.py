@@ -20,42 +20,62 @@ class Frame(NamedTuple):
     """[H, A, A] mixing weights, query agent by key agent."""
     mask: np.ndarray
     """[A] bool, agents that are present."""
-    episode: dict[str, float]
-    """The environment's numbers, on the last frame only."""
+    ended: bool
+    """The last moment of its episode."""
+    numbers: dict[str, float]
+    """The environment's own, where an episode ended."""
 
 
 def play(
     policy: agents.Policy,
     env: envs.EnvConfig,
     *,
-    episode: int = 0,
-    steps: int | None = None,
+    first: int = 0,
+    episodes: int = 1,
+    steps: int,
     deterministic: bool = False,
     draw_attention: bool = True,
 ) -> Iterator[Frame]:
-    """Plays held-out episode number `episode` (the same one as in an evaluation) and draws every step.
+    """Plays held-out episodes `first`, `first` + 1, ... (the same as in an evaluation) and draws every step.
 
-    Args: steps: stop after so many, None plays to the end; draw_attention: lines between agents, mean over heads.
+    Args: steps: stop after so many over all episodes; draw_attention: lines between agents, mean over heads.
     """
     instance = envs.make_team(envs.for_evaluation(env))
+    left = steps
     try:
-        seed = eval_seed(0, episode)
-        rng = np.random.default_rng((seed, 2))
-        obs, ended, info, step = instance.reset(seed), False, {}, 0
-        while True:
-            out = policy.output({key: value[None] for key, value in obs.items()})
-            attention = out.attention[0].cpu().numpy()
-            picture = instance.draw(attention.mean(0)) if draw_attention else instance.draw()  # type: ignore[call-arg]
-            yield Frame(picture, attention, obs["mask"], dict(info.get("episode", {})))
-            if ended or step == steps:
-                return
-            logits = out.logits[0].cpu().numpy()
-            if not deterministic:
-                logits = logits + gumbel(rng.random(logits.shape, dtype=np.float32))
-            obs, _, terminated, truncated, info = instance.step(logits.argmax(-1))
-            ended, step = terminated or truncated, step + 1
+        for number in range(first, first + episodes):
+            for frame in _episode(policy, instance, number, deterministic, draw_attention):
+                yield frame
+                left -= 1
+                if left < 0:
+                    return
     finally:
         instance.close()
+
+
+def _episode(
+    policy: agents.Policy, env: envs.TeamEnv, number: int, deterministic: bool, draw_attention: bool
+) -> Iterator[Frame]:
+    seed = eval_seed(0, number)
+    rng = np.random.default_rng((seed, 2))
+    obs, ended, info = env.reset(seed), False, {}
+    while True:
+        out = policy.output({key: value[None] for key, value in obs.items()})
+        attention = out.attention[0].cpu().numpy()
+        yield Frame(
+            picture=env.draw(attention.mean(0) if draw_attention else None),
+            attention=attention,
+            mask=obs["mask"],
+            ended=ended,
+            numbers=dict(info.get("episode", {})),
+        )
+        if ended:
+            return
+        logits = out.logits[0].cpu().numpy()
+        if not deterministic:
+            logits = logits + gumbel(rng.random(logits.shape, dtype=np.float32))
+        obs, _, terminated, truncated, info = env.step(logits.argmax(-1))
+        ended = terminated or truncated
 
 
 def attention_figure(frames: list[Frame], title: str) -> np.ndarray:

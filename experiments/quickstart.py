@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import flags, presets
+from experiments.evaluate import evaluate_with_progress, interval
 from experiments.flags import say
-from experiments.teams import train_run
+from experiments.train import train_run
 
 PRESETS = ("lab2d-harvest-acam", "football-empty-goal")
 
@@ -30,9 +31,13 @@ class QuickstartCommand:
 def quickstart_command(args: list[str]) -> int:
     """Trains the agent-centric team on DMLab2D, then on football, and compares both with the random policy."""
     command = flags.parse(
-        QuickstartCommand, args, prog="tandem quickstart", example="tandem quickstart", about=quickstart_command.__doc__ or ""
+        QuickstartCommand,
+        args,
+        prog="tandem quickstart",
+        example="tandem quickstart",
+        about=quickstart_command.__doc__ or "",
     )
-    from marl.evaluation import RANDOM, evaluate, summarise
+    from marl.evaluation import RANDOM, summarise
 
     table = Table(title="held-out episodes: mean [95% interval]")
     for heading in ("preset", "measure", "random", "trained", "env steps", "training", "clip"):
@@ -44,12 +49,12 @@ def quickstart_command(args: list[str]) -> int:
         say(f"\n== {name}: {preset.summary}")
         run = train_run(preset.name, config, command.runs_dir)
         facts = _facts(run, preset.metric)
-        say("the random policy on the same seeds")
-        workers = os.cpu_count() or 1
-        baseline = summarise(evaluate(RANDOM, config.env, episodes=config.evaluation.episodes, workers=workers))
+        episodes, workers = config.evaluation.episodes, os.cpu_count() or 1
+        what = "the random policy on the same seeds"
+        baseline = summarise(evaluate_with_progress(what, RANDOM, config.env, episodes=episodes, workers=workers))
         clip = max((run / "media").glob("clip-*.mp4"), key=lambda path: path.stat().st_mtime)
         table.add_row(
-            name, preset.metric, _cell(baseline[preset.metric]), _cell(facts["trained"]),
+            name, preset.metric, interval(baseline[preset.metric]), interval(facts["trained"]),
             f"{facts['steps']:,}", time.strftime("%M:%S", time.gmtime(facts["seconds"])), str(clip),
         )  # fmt: skip
         done.append(run)
@@ -73,7 +78,3 @@ def _facts(run: Path, metric: str) -> dict:
     seconds = max(line.get("time/train_s", 0.0) for line in lines)
     numbers = {"mean": last[f"eval/{metric}"], "low": last[f"eval/{metric}_low"], "high": last[f"eval/{metric}_high"]}
     return {"trained": numbers, "steps": last["step"], "seconds": seconds}
-
-
-def _cell(numbers: dict[str, float]) -> str:
-    return f"{numbers['mean']:.3g} [{numbers['low']:.3g}, {numbers['high']:.3g}]"

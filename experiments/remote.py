@@ -75,7 +75,9 @@ class JobsCommand:
 
 def jobs_command(args: list[str]) -> int:
     """Lists the jobs of the cluster."""
-    command = flags.parse(JobsCommand, args, prog="tandem jobs", example="tandem jobs", about=jobs_command.__doc__ or "")
+    command = flags.parse(
+        JobsCommand, args, prog="tandem jobs", example="tandem jobs", about=jobs_command.__doc__ or ""
+    )
     table = Table()
     for heading in ("job", "status", "started", "seconds", "command"):
         table.add_column(heading)
@@ -128,7 +130,11 @@ class StopCommand:
 def stop_command(args: list[str]) -> int:
     """Stops a job; a training run saves a checkpoint first."""
     command = flags.parse(
-        StopCommand, args, prog="tandem stop", example="tandem stop raysubmit_4LamXRuQpYdSMg7J", about=stop_command.__doc__ or ""
+        StopCommand,
+        args,
+        prog="tandem stop",
+        example="tandem stop raysubmit_4LamXRuQpYdSMg7J",
+        about=stop_command.__doc__ or "",
     )
     asked = jobs.stop(command.job, address=command.address)
     say(f"asked {command.job} to stop" if asked else f"{command.job} had ended already")

@@ -108,8 +108,6 @@ def environment_of(path: Path) -> envs.EnvConfig:
     return envs.from_json(meta["env"])
 
 
-
-
 def rewrite_config(run: Path, config: TrainConfig) -> None:
     """Notes a changed budget or pace of a run that goes on."""
     path = run / "config.json"

@@ -9,7 +9,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] (generated)
 from torch.utils.tensorboard import SummaryWriter
 
 GIF_FRAMES = 150  # TensorBoard keeps animations inside its event file
@@ -54,9 +54,7 @@ class Tracker:
     def image(self, tag: str, step: int, picture: np.ndarray) -> Path:
         """picture: uint8 [H, W, 3]. Returns the PNG under media/."""
         self.writer.add_image(f"media/{tag}", picture, step, dataformats="HWC")
-        path = self.run / "media" / f"{tag}-{step}.png"
-        Image.fromarray(picture).save(path)
-        return path
+        return write_png(self.run / "media" / f"{tag}-{step}.png", picture)
 
     def video(self, tag: str, step: int, frames: list[np.ndarray], fps: int) -> Path:
         """frames: uint8 [H, W, 3] each. Returns the MP4 under media/; TensorBoard shows its beginning."""
@@ -68,7 +66,9 @@ class Tracker:
         height, width = shown[0].shape[:2]
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data.getvalue())
         # add_video would need moviepy for the same bytes; TensorBoard's image page plays a GIF.
-        self.writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=f"media/{tag}", image=image)]), step)
+        self.writer._get_file_writer().add_summary(
+            Summary(value=[Summary.Value(tag=f"media/{tag}", image=image)]), step
+        )
         return path
 
     def hparams(self, config: dict[str, Any], metrics: dict[str, float]) -> None:
@@ -89,6 +89,14 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return flat
+
+
+def write_png(path: Path, picture: np.ndarray) -> Path:
+    """Writes under a temporary name first. picture: uint8 [H, W, 3]."""
+    temporary = path.with_name(f".{path.stem}.writing.png")
+    Image.fromarray(picture).save(temporary)
+    temporary.replace(path)
+    return path
 
 
 def write_video(path: Path, frames: list[np.ndarray], fps: int) -> Path:

@@ -69,7 +69,11 @@ TASKS: dict[str, tuple[str, Callable[[], TrainConfig], str]] = {
         lambda: football("team_pass_and_shoot_with_keeper"),
         "scored",
     ),
-    "football-3v1": ("3 attackers against 1 defender and a keeper", lambda: football("team_3_vs_1_with_keeper"), "scored"),
+    "football-3v1": (
+        "3 attackers against 1 defender and a keeper",
+        lambda: football("team_3_vs_1_with_keeper"),
+        "scored",
+    ),
     "football-5v5": (
         "5 against 5, 4 field players controlled",
         lambda: replace(football("5_vs_5"), env_steps=20_000_000),

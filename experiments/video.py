@@ -1,0 +1,104 @@
+"""`tandem video`: a clip of a trained team, and its attention maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import tyro
+
+import agents
+from experiments import flags, media, runs
+from experiments.evaluate import chosen_mode
+from experiments.flags import say
+from experiments.progress import Steps
+from marl import TrainConfig
+
+if TYPE_CHECKING:
+    from experiments.tracking import Tracker
+
+FPS = 12
+SUFFIXES = (".mp4", ".gif", ".webp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoCommand:
+    """Flags of `tandem video`."""
+
+    run: tyro.conf.Positional[Path]
+    """A run folder (its newest checkpoint), a checkpoint, or a policy folder."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("clip.mp4")
+    """Where to write: .mp4, .gif or .webp."""
+    episode: int = 0
+    """The first held-out episode (the same numbers as in `tandem eval`)."""
+    episodes: int = 1
+    """How many episodes, one after the other."""
+    steps: int = 300
+    """Steps at most, over all episodes."""
+    fps: int = FPS
+    """Frames per second."""
+    deterministic: bool | None = None
+    """Most likely actions instead of samples; the run's own choice if omitted."""
+    attention: bool = True
+    """Draw who attends to whom."""
+
+
+def video_command(args: list[str]) -> int:
+    """Writes a clip of a trained team, with its attention maps beside it."""
+    command = flags.parse(
+        VideoCommand,
+        args,
+        prog="tandem video",
+        example="tandem video runs/football-empty-goal/20260101-120000-0 -o clip.mp4 --episodes 5",
+        about=video_command.__doc__ or "",
+    )
+    if command.output.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"cannot write a video as {command.output.name!r}; allowed suffixes: {', '.join(SUFFIXES)}")
+    for name, least in (("episode", 0), ("episodes", 1), ("steps", 1), ("fps", 1)):
+        if getattr(command, name) < least:
+            raise ValueError(f"--{name} must be at least {least}, got {getattr(command, name)}")
+    env, policy = runs.environment_of(command.run), agents.load(command.run)
+    frames = []
+    with Steps("drawing", command.steps) as progress:
+        for frame in media.play(
+            policy,
+            env,
+            first=command.episode,
+            episodes=command.episodes,
+            steps=command.steps,
+            deterministic=chosen_mode(command.run, command.deterministic),
+            draw_attention=command.attention,
+        ):
+            frames.append(frame)
+            progress.update(len(frames) - 1)
+        progress.update(command.steps)
+    _write(command, frames)
+    return 0
+
+
+def _write(command: VideoCommand, frames: list[media.Frame]) -> None:
+    from experiments import tracking  # imports TensorBoard
+
+    tracking.write_video(command.output, clip(frames, command.fps), command.fps)
+    maps = command.output.with_name(command.output.stem + "-attention.png")
+    tracking.write_png(maps, media.attention_figure(frames, f"attention in episode {command.episode}"))
+    say(f"{command.output} ({len(frames)} steps) and {maps}")
+    for frame in frames:
+        if frame.ended:
+            say("an episode ended with " + ", ".join(f"{name} {value:.3g}" for name, value in frame.numbers.items()))
+
+
+def clip(frames: list[media.Frame], fps: int) -> list[np.ndarray]:
+    """The pictures, with the last of each episode held for most of a second so that its outcome can be seen."""
+    return [frame.picture for frame in frames for _ in range(1 + (3 * fps // 4 if frame.ended else 0))]
+
+
+def picture(tracker: "Tracker", policy: agents.Policy, config: TrainConfig, step: int, clip_steps: int) -> None:
+    """Clip and attention maps into TensorBoard and media/: held-out episodes, `clip_steps` steps of them."""
+    if clip_steps == 0:
+        return
+    frames = list(
+        media.play(policy, config.env, episodes=5, steps=clip_steps, deterministic=config.evaluation.deterministic)
+    )
+    tracker.image("attention", step, media.attention_figure(frames, f"attention after {step:,} environment steps"))
+    tracker.video("clip", step, clip(frames, FPS), FPS)
