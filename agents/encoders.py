@@ -96,6 +96,7 @@ class LayerEncoder(nn.Module):
         if spec.view_vocab is None:
             raise ValueError(f"view {spec.view!r} holds ids to be embedded, but view_vocab says not how many")
         self.table = nn.Parameter(torch.randn(spec.view_vocab * layers, embed) / layers**0.5)
+        self.offset: Tensor
         self.register_buffer("offset", torch.arange(layers, dtype=torch.int32) * spec.view_vocab, persistent=False)
         self.net = nn.Sequential(nn.Linear(height * breadth * embed, hidden), nn.ReLU(), nn.Linear(hidden, width))
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from agents import encoders
-from agents.attention import TeamExchange
+from agents.attention import Exchange, TeamExchange
 from agents.spec import ObservationSpec
 
 Arm = Literal["independent", "meanpool", "acam"]
-_MODES = {"independent": "none", "meanpool": "mean", "acam": "attention"}
+_MODES: dict[str, Exchange] = {"independent": "none", "meanpool": "mean", "acam": "attention"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ class TeamOutput(NamedTuple):
 
 
 def _head(width: int, hidden: int, outputs: int, gain: float) -> nn.Sequential:
-    head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-    nn.init.orthogonal_(head[-1].weight, gain)
-    nn.init.zeros_(head[-1].bias)
-    return head
+    last = nn.Linear(hidden, outputs)
+    nn.init.orthogonal_(last.weight, gain)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), last)
 
 
 def without_absent(obs: dict[str, Tensor]) -> dict[str, Tensor]:

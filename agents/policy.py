@@ -171,6 +171,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Policy:
         data = json.loads((folder / "policy.json").read_text())
         if data["format"] != FORMAT:
             raise ValueError(f"format is {data['format']!r}, this version reads {FORMAT!r}")
+        meta = dict(data["meta"])
         network = TeamNetwork(ObservationSpec.from_json(data["spec"]), NetworkConfig(**data["network"]))
         weights = load_file(folder / "weights.safetensors")
     except KeyError as error:
@@ -186,4 +187,4 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Policy:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"weights in {folder} do not fit its network: {str(error).splitlines()[-1].strip()}") from None
-    return Policy(network, data.get("meta")).to(device)
+    return Policy(network, meta).to(device)

@@ -26,7 +26,7 @@ class TeamRLModule(TorchRLModule, ValueFunctionAPI):
         spec = ObservationSpec.from_json(self.model_config["spec"])
         self.network = TeamNetwork(spec, NetworkConfig(**self.model_config["network"]))
         # MultiDiscrete has no default distribution in RLlib; without this its stock runners refuse to start.
-        self.action_dist_cls = TorchMultiCategorical.get_partial_dist_cls(
+        self.action_dist_cls = TorchMultiCategorical.get_partial_dist_cls(  # type: ignore[attr-defined]
             space=self.action_space, input_lens=[spec.num_actions] * spec.num_agents
         )
 

@@ -5,7 +5,13 @@
 Importing this package imports neither Ray nor a game engine.
 """
 
+from typing import TYPE_CHECKING
+
 from marl.config import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+
+if TYPE_CHECKING:
+    from marl.evaluation import evaluate
+    from marl.training import train
 
 __all__ = ["EvalSettings", "PPOSettings", "RunnerSettings", "TrainConfig", "evaluate", "train"]
 

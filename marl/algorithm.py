@@ -64,10 +64,18 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
             ),
             num_learners=0,
             num_gpus_per_learner=1 if gpu else 0,
+            learner_config_dict={
+                "clip_eps": ppo.clip_eps,
+                "value_coeff": ppo.value_coeff,
+                "prediction_coeff": ppo.prediction_coeff,
+                "minibatches": minibatches,
+            },
+            # RLlib's own pieces add an artificial step and standardise advantages over it; ours needs neither.
+            add_default_connectors_to_learner_pipeline=False,
         )
         .training(
             lr=[[0, ppo.learning_rate], [config.env_steps, ppo.learning_rate_end]],
-            entropy_coeff=[[0, ppo.entropy_coeff], [config.env_steps, ppo.entropy_coeff_end]],
+            entropy_coeff=[[0, ppo.entropy_coeff], [config.env_steps, ppo.entropy_coeff_end]],  # type: ignore[arg-type]
             gamma=ppo.gamma,
             lambda_=ppo.lambda_,
             train_batch_size_per_learner=config.fragment_length * runners.num_envs * max(1, runners.num_runners),
@@ -77,14 +85,6 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
             grad_clip=ppo.grad_clip,
             grad_clip_by="global_norm",
             use_kl_loss=False,
-            learner_config_dict={
-                "clip_eps": ppo.clip_eps,
-                "value_coeff": ppo.value_coeff,
-                "prediction_coeff": ppo.prediction_coeff,
-                "minibatches": minibatches,
-            },
-            # RLlib's own pieces add an artificial step and standardise advantages over it; ours needs neither.
-            add_default_connectors_to_learner_pipeline=False,
         )
         .rl_module(rl_module_spec=module_spec(spec, config))
         .fault_tolerance(
@@ -98,6 +98,7 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
 
 def export_policy(algorithm: PPO, config: TrainConfig, spec: envs.TeamSpec, meta: dict[str, Any]) -> Policy:
     """The learner's present weights as a stand-alone policy."""
+    assert algorithm.learner_group is not None
     weights = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
     network = TeamNetwork(ObservationSpec.from_team(spec), config.network)
     prefix = "network."

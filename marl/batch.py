@@ -3,7 +3,7 @@
 Runs in the learner as the only piece of its connector pipeline. Row n of the batch is one step of a whole team.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -69,7 +69,8 @@ class TeamBatch(ConnectorV2):
         lengths = [len(episode) for episode in episodes]
         chunks = [length + 1 for length in lengths]
         obs = {
-            key: self._tensor([episode.observations.data[key] for episode in episodes]) for key in network.spec.shapes
+            key: self._tensor([cast(Any, episode.observations.data)[key] for episode in episodes])
+            for key in network.spec.shapes
         }
         values = values_of(network, obs).split(chunks)
         rewards = self._tensor([e.extra_model_outputs[AGENT_REWARDS].data for e in episodes]) * self.reward_scale
@@ -100,5 +101,6 @@ class TeamBatch(ConnectorV2):
         each = [targets(p, m, scale) for p, m in zip(positions, present, strict=True)]
         return {name: torch.cat([getattr(one, name) for one in each]) for name in Targets._fields}
 
-    def _tensor(self, arrays: list[np.ndarray]) -> Tensor:
+    def _tensor(self, arrays: list[Any]) -> Tensor:
+        """The arrays of all chunks one after another, on the learner's device."""
         return torch.from_numpy(np.concatenate(arrays)).to(self.device)

@@ -28,7 +28,8 @@ def progress_of(checkpoint: Path) -> dict[str, Any]:
     """Where the run stood. Raises ValueError in one sentence if the file cannot be read."""
     try:
         progress = json.loads((checkpoint / "progress.json").read_text())
-        int(progress["env_steps"]), float(progress["train_s"]), int(progress["iterations"])
+        for name, kind in (("env_steps", int), ("train_s", float), ("iterations", int)):
+            kind(progress[name])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{checkpoint} cannot be read as a checkpoint: {error}") from None
     return progress

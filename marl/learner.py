@@ -1,14 +1,15 @@
 """PPO's learner: unpacks the batch, calls the losses, logs. The formulas are in marl/losses."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
-from agents.rl_module import TOKENS, VALUES
+from agents import TeamNetwork
+from agents.rl_module import TOKENS, VALUES, TeamRLModule
 from marl.batch import ADVANTAGES, RETURNS
 from marl.losses.masked import masked_mean
 from marl.losses.ppo import entropy, log_prob, ppo_loss, value_loss
@@ -21,7 +22,7 @@ class TeamPPOLearner(PPOTorchLearner):
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Adam for everything but the predictor head, and one of its own for that head: a predictor that is only
         reported then never takes part in the clipping of the gradients that shape the policy."""
-        network = self.module[module_id].unwrapped().network
+        network = self._network(module_id)
         head = list(network.predictor.parameters())
         ours = {id(parameter) for parameter in head}
         rest = [parameter for parameter in network.parameters() if id(parameter) not in ours]
@@ -33,6 +34,9 @@ class TeamPPOLearner(PPOTorchLearner):
                 params=parameters,
                 lr_or_lr_schedule=config.lr,
             )
+
+    def _network(self, module_id: str) -> TeamNetwork:
+        return cast(TeamRLModule, self.module[module_id].unwrapped()).network
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)
@@ -54,14 +58,14 @@ class TeamPPOLearner(PPOTorchLearner):
         stats["policy_loss"] = loss
         critic, critic_stats = value_loss(fwd_out[VALUES], batch[RETURNS], mask)
         bonus = masked_mean(entropy(logits), mask)
-        coefficient = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
+        coefficient: Any = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
         loss = loss + settings["value_coeff"] * critic - coefficient * bonus
         stats |= critic_stats | {"entropy": bonus}
         # Without the auxiliary loss the head is a probe: it learns to predict from tokens that it does not shape.
         weight = settings["prediction_coeff"]
         tokens = fwd_out[TOKENS] if weight else fwd_out[TOKENS].detach()
         target = Targets(*(batch[name] for name in Targets._fields))
-        predicted = self.module[module_id].unwrapped().network.predict(tokens)
+        predicted = self._network(module_id).predict(tokens)
         auxiliary, prediction_stats = prediction_loss(predicted, target, mask)
         loss = loss + (weight or 1.0) * auxiliary
         stats |= prediction_stats

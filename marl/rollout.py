@@ -6,6 +6,7 @@ observation of the next one, so the final observation is kept apart: truncation 
 
 import uuid
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 from ray.rllib.core.columns import Columns
@@ -73,10 +74,13 @@ class Rollout:
     ) -> SingleAgentEpisode:
         return SingleAgentEpisode(
             id_=id_,
-            observations={k: np.concatenate([v[begin:end, env], last[k][None]]) for k, v in self.obs.items()},
+            # Arrays with a time axis, which RLlib takes as well as the lists that its annotation names.
+            observations=cast(
+                Any, {k: np.concatenate([v[begin:end, env], last[k][None]]) for k, v in self.obs.items()}
+            ),
             infos=[{}] * (end - begin + 1),  # RLlib wants one per observation
-            actions=self.actions[begin:end, env],
-            rewards=self.rewards[begin:end, env].mean(-1),
+            actions=cast(Any, self.actions[begin:end, env]),
+            rewards=cast(Any, self.rewards[begin:end, env].mean(-1)),
             extra_model_outputs={
                 Columns.ACTION_LOGP: self.logp[begin:end, env],
                 AGENT_REWARDS: self.rewards[begin:end, env],

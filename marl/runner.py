@@ -66,7 +66,7 @@ class TeamVecRunner(SingleAgentEnvRunner):
         if self.env is not None:
             self.env.close()
         settings: envs.EnvConfig = self.config.env_config["env"]
-        self.env = TeamVecEnv(lambda: envs.make_team(settings), self.config.num_envs_per_env_runner)
+        self.env = TeamVecEnv(lambda: envs.make_team(settings), self.config.num_envs_per_env_runner or 1)
         self.num_envs = self.env.num_envs
         self._pooled = getattr(settings, "reset_pool", 0) > 0
         self._started = False
@@ -167,7 +167,8 @@ class TeamVecRunner(SingleAgentEnvRunner):
 
     def _log_episode(self, index: int, info: dict[str, Any]) -> None:
         self._log_episode_metrics(int(self._lengths[index]), float(self._returns[index].mean()), 0.0)
-        window = max(1, self.config.metrics_num_episodes_for_smoothing // max(1, self.config.num_env_runners))
+        # As RLlib's own windows: the driver merges those of all runners.
+        window = max(1, (self.config.metrics_num_episodes_for_smoothing or 1) // (self.config.num_env_runners or 1))
         for name, value in info.get(EPISODE, {}).items():
             self.metrics.log_value((EPISODE, name), value, window=window)
 

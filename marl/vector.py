@@ -16,7 +16,7 @@ from envs import TeamEnv, TeamSpec
 
 def observation_space(spec: TeamSpec) -> gym.spaces.Dict:
     """The team observation as a gymnasium space."""
-    return gym.spaces.Dict(spec.spaces)
+    return gym.spaces.Dict(dict(spec.spaces.items()))
 
 
 def action_space(spec: TeamSpec) -> gym.spaces.MultiDiscrete:

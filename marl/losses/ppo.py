@@ -38,7 +38,7 @@ def ppo_loss(
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip_eps, 1 + clip_eps) * advantages)
     with torch.no_grad():
         stats = {
-            "kl": masked_mean(ratio - 1 - log_ratio, mask),
+            "kl": masked_mean(log_ratio.expm1() - log_ratio, mask),
             "clip_fraction": masked_mean(((ratio - 1).abs() > clip_eps).to(ratio.dtype), mask),
             "ratio_error": (ratio - 1).abs().max(),
         }

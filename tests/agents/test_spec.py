@@ -1,0 +1,56 @@
+"""The description of observations as plain data."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from agents import ObservationSpec
+
+
+def test_it_survives_json(team_spec):
+    spec = ObservationSpec.from_team(team_spec)
+    assert ObservationSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_it_says_what_the_team_says(specs):
+    spec = ObservationSpec.from_team(specs["smm"])
+    assert (spec.env, spec.view, spec.num_agents, spec.num_actions, spec.num_entities) == ("fake/smm", "smm", 3, 5, 7)
+    assert spec.shapes == {
+        "view": (3, 2),
+        "shared": (23, 31, 6),
+        "mask": (3,),
+        "who": (3,),
+        "positions": (7, 2),
+        "entity_mask": (7,),
+    }
+    assert spec.dtypes["shared"] == "uint8"
+    assert spec.dtypes["mask"] == "bool"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.pop("shapes"), "the description of an observation has no field 'shapes'"),
+        (lambda data: data.pop("env"), "not the description of an observation: .*'env'"),
+        (lambda data: data.update(colour="red"), "not the description of an observation: .*'colour'"),
+        (lambda data: data.update(shapes=3), "not the description of an observation: "),
+        (lambda data: data.update(step_scale=None), "not the description of an observation: "),
+    ],
+)
+def test_a_description_that_is_none_is_refused(change, message, specs):
+    data = ObservationSpec.from_team(specs["layer"]).to_json()
+    change(data)
+    with pytest.raises(ValueError, match=message):
+        ObservationSpec.from_json(data)
+
+
+def test_differences_name_what_does_not_fit(specs):
+    spec = ObservationSpec.from_team(specs["features"])
+    assert spec.differences(spec) == []
+    assert spec.differences(replace(spec, env="elsewhere", step_scale=(1.0, 2.0))) == []
+    other = replace(spec, num_actions=9, view="radar")
+    assert spec.differences(other) == [
+        "view is 'radar', the network was built for 'features'",
+        "num_actions is 9, the network was built for 5",
+    ]
