@@ -87,7 +87,7 @@ def bench_envs(command: BenchCommand) -> None:
                 columns = [[one[key] for one in found] for key in ("share", "ms_per_step", "steps_per_s")]
                 rows.append((f"{level}, {players} players", name, *map(_spread, columns)))
     _rows(
-        f"football, features: {steps} random steps, {command.repeats} repeats; median (min to max), CPU time, resets apart",
+        f"football, features: {steps} random steps, {command.repeats} repeats; median (min to max), resets apart",
         ("level", "adapter", "share in engine", "ms per step", "steps/s"), rows,
     )  # fmt: skip
     _bench_lab2d(command)

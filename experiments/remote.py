@@ -29,9 +29,12 @@ class ClusterCommand:
 def cluster_command(args: list[str]) -> int:
     """A token-protected Ray head on this machine, for development."""
     command = flags.parse(
-        ClusterCommand, args, prog="tandem cluster", example="tandem cluster up && tandem submit train lab2d-harvest-acam",
+        ClusterCommand,
+        args,
+        prog="tandem cluster",
+        example="tandem cluster up && tandem submit train lab2d-harvest-acam",
         about=cluster_command.__doc__ or "",
-    )  # fmt: skip
+    )
     if command.action == "up":
         say("starting a Ray head, 10 to 60 seconds")
         say(str(cluster.up(port=command.port, dashboard_port=command.dashboard_port, num_cpus=command.num_cpus)))
@@ -41,6 +44,8 @@ def cluster_command(args: list[str]) -> int:
 
 
 SUBMIT = "tandem submit [--address URL] train PRESET [--field value ...]"
+SUBMIT_EXAMPLE = "tandem submit train lab2d-harvest-acam --seed 1"
+WHERE = "Without --address the head of `tandem cluster up` is used, or what RAY_API_SERVER_ADDRESS names."
 
 
 def submit_command(args: list[str]) -> int:
@@ -48,8 +53,7 @@ def submit_command(args: list[str]) -> int:
     address, rest = None, list(args)
     while rest and rest[0].startswith("-"):
         if rest[0] in ("-h", "--help"):
-            say(f"usage: {SUBMIT}\n\n{submit_command.__doc__}\nWithout --address the head of `tandem cluster up` is used, or what "
-                "RAY_API_SERVER_ADDRESS names.\n\nExample: tandem submit train lab2d-harvest-acam --seed 1")  # fmt: skip
+            say(f"usage: {SUBMIT}\n\n{submit_command.__doc__}\n{WHERE}\n\nExample: {SUBMIT_EXAMPLE}")
             return 0
         flag, equals, value = rest[0].partition("=")
         if flag != "--address" or not (equals or rest[1:]):

@@ -1,0 +1,43 @@
+"""Presets: each is a valid configuration, says what to expect, and its tiny twin runs."""
+
+import pytest
+
+from experiments import presets, runs
+from experiments.train import train_run
+
+NAMES = list(presets.all_presets())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_survives_its_own_json(name) -> None:
+    preset = presets.get(name)
+    config = preset.make()
+    assert runs.config_from_json(runs.config_to_json(config)) == config
+    assert preset.expected == presets.NOT_RUN or "tandem" in preset.expected
+
+
+def test_arms_differ_in_nothing_but_exchange_and_auxiliary_loss() -> None:
+    plain = runs.config_to_json(presets.get("lab2d-harvest-acam").make())
+    for arm, network, weight in (
+        ("independent", "independent", 0.0),
+        ("meanpool", "meanpool", 0.0),
+        ("acam+aux", "acam", 0.1),
+    ):
+        other = runs.config_to_json(presets.get(f"lab2d-harvest-{arm}").make())
+        assert other["network"].pop("arm") == network
+        assert other["ppo"].pop("prediction_coeff") == weight
+        expected = {**plain, "network": dict(plain["network"]), "ppo": dict(plain["ppo"])}
+        del expected["network"]["arm"], expected["ppo"]["prediction_coeff"]
+        assert other == expected
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.engine
+@pytest.mark.parametrize("name", NAMES)
+def test_tiny_twin_runs_three_iterations(name, ray_session, tmp_path) -> None:
+    preset = presets.get(f"tiny-{name}")
+    config = preset.make()
+    run = train_run(preset.name, config, tmp_path, clip_steps=3)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 4  # three iterations, one evaluation

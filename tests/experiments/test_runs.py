@@ -1,0 +1,94 @@
+"""Run folders and the sink: whole or not there, readable by others, purged on resume."""
+
+import json
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from experiments import presets, runs
+from experiments.tracking import Tracker, flatten, write_video
+
+
+def events(run) -> EventAccumulator:
+    reader = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0})
+    reader.Reload()
+    return reader
+
+
+def test_a_new_folder_is_complete_from_its_first_moment(tmp_path) -> None:
+    config = presets.get("football-empty-goal").make()
+    first = runs.create(tmp_path, "football-empty-goal", config, ["tandem", "train"])
+    second = runs.create(tmp_path, "football-empty-goal", config, ["tandem", "train"])
+    assert first != second  # in the same second too
+    assert runs.read(first) == ("football-empty-goal", config)
+    record = json.loads((first / "config.json").read_text())
+    assert {"preset", "config", "seed", "git_sha", "versions", "command"} == set(record)
+    assert {"python", "torch", "ray"} <= set(record["versions"])
+    assert sorted(path.name for path in first.parent.iterdir()) == sorted([first.name, second.name])
+
+
+def test_scalars_reach_tensorboard_and_json_lines(tmp_path) -> None:
+    tracker = Tracker(tmp_path)
+    tracker.scalars(10, {"train/entropy": 1.5})
+    tracker.scalars(20, {"train/entropy": 1.25, "eval/scored": 0.5})
+    tracker.close()
+    assert [(e.step, e.value) for e in events(tmp_path).Scalars("train/entropy")] == [(10, 1.5), (20, 1.25)]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20]
+    assert lines[1]["eval/scored"] == 0.5
+
+
+def test_what_a_killed_run_wrote_beyond_its_checkpoint_is_dropped(tmp_path) -> None:
+    tracker = Tracker(tmp_path)
+    for step in (10, 20, 30):
+        tracker.scalars(step, {"train/x": float(step)})
+    tracker.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "tra')  # killed in the middle of a line
+    tracker = Tracker(tmp_path, resume_step=20)
+    tracker.scalars(30, {"train/x": 31.0})
+    tracker.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["train/x"]) for line in lines] == [(10, 10.0), (20, 20.0), (30, 31.0)]
+    assert [(e.step, e.value) for e in events(tmp_path).Scalars("train/x")] == [(10, 10.0), (20, 20.0), (30, 31.0)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_videos_keep_their_pictures(tmp_path, suffix) -> None:
+    frames = [np.full((33, 65, 3), value, np.uint8) for value in (0, 120, 240)]  # odd sizes: H.264 wants even ones
+    path = write_video(tmp_path / f"clip{suffix}", frames, fps=12)
+    if suffix == ".mp4":
+        read = iio.imread(path, plugin="FFMPEG")
+    else:
+        read = np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(Image.open(path))])
+    assert len(read) == 3
+    assert np.abs(read.reshape(3, -1).mean(1) - [0, 120, 240]).max() < 4
+    assert [p.name for p in tmp_path.iterdir()] == [f"clip{suffix}"]
+
+
+def test_an_unknown_video_format_leaves_nothing(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"'clip.avi'; allowed suffixes"):
+        write_video(tmp_path / "clip.avi", [np.zeros((8, 8, 3), np.uint8)], fps=12)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_media_reach_tensorboard_and_the_folder(tmp_path) -> None:
+    tracker = Tracker(tmp_path)
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (40, 60, 3), np.uint8)
+    assert np.array_equal(np.asarray(Image.open(tracker.image("attention", 5, picture))), picture)
+    tracker.video("clip", 5, [picture, 255 - picture], fps=10)
+    tracker.hparams({"a": {"b": 1, "c": None}}, {"eval/scored": 0.5})
+    tracker.close()
+    reader = events(tmp_path)
+    assert set(reader.Tags()["images"]) == {"media/attention", "media/clip"}
+    gif = reader.Images("media/clip")[0].encoded_image_string
+    assert gif[:4] == b"GIF8"
+    assert {path.name for path in (tmp_path / "media").iterdir()} == {"attention-5.png", "clip-5.mp4"}
+
+
+def test_nested_settings_are_flattened() -> None:
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": (1, 2)}) == {"a.b": 1, "a.c.d": "None", "e": "(1, 2)"}
