@@ -18,9 +18,9 @@ METRES = np.array([54.4, 83.6], np.float32)
 """Metres per engine unit along x and y."""
 TO_UNIT = np.array([1.0, 1 / FIELD_HALF_WIDTH], np.float32)
 """Engine units to `positions`, which run from -1 to 1 along both axes."""
-STEP_SCALE = (0.015, 0.05)
-"""An ordinary large displacement per step in units of `positions`: 1 % of the players' steps in 11_vs_11 are longer
-along x, along y; they run at up to 8 m/s and a step lasts 0.1 s."""
+STEP_SCALE = (0.015, 0.022)
+"""An ordinary large displacement per step in units of `positions`: about 0.8 m along either axis, a player's sprint for
+0.1 s. Measured: 1 % of the players' steps are longer than (0.014, 0.021), 1 % of the ball's than (0.05, 0.055)."""
 GAME_MODES = ("normal", "kick_off", "goal_kick", "free_kick", "corner", "throw_in", "penalty")
 ROLES = (
     "goalkeeper", "centre_back", "left_back", "right_back", "defence_midfield", "central_midfield", "left_midfield",

@@ -12,8 +12,6 @@ from ctypes import string_at
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from envs.football.frame import ACTIVE, DX, DY, NUM_COLUMNS, Frame, X, Y
 from envs.football.frame import read as read_attributes
 
@@ -28,7 +26,7 @@ _LEFT, _RIGHT, _LEFT_AGENTS, _RIGHT_AGENTS, _NUMBERS = 9, 12, 15, 18, 21
 _PLAYER = "ff4xff4x??2xf4x"
 """x, y, dx, dy, yellow card, on the pitch, tired: the columns of a frame, in metres."""
 _PLAYER_BYTES, _AGENT_BYTES = 36, 4
-_SCALE_X, _SCALE_Y = 54.4, -83.6
+_SCALES = ((X, 54.4), (Y, -83.6), (DX, 54.4), (DY, -83.6))
 """Metres per engine unit. The engine divides in double precision too."""
 
 
@@ -39,6 +37,8 @@ class MemoryReader:
         self._record_at = record_at
         self._own_bytes, self._other_bytes = frame.num_own * _PLAYER_BYTES, frame.num_other * _PLAYER_BYTES
         self._players = struct.Struct("<" + _PLAYER * frame.num_players)
+        self._rows = frame.num_players + 1
+        self._floats = struct.Struct(f"<{len(_SCALES) * self._rows}f")
         self._agents = struct.Struct(f"<{len(frame.controlled)}i")
         self._other_agents = struct.Struct(f"<{len(frame.other_controlled)}i")
 
@@ -47,8 +47,11 @@ class MemoryReader:
         record = _RECORD.unpack(string_at(id(info) + self._record_at, _RECORD.size))
         raw = string_at(record[_LEFT], self._own_bytes) + string_at(record[_RIGHT], self._other_bytes)
         values = [*self._players.unpack(raw), record[0], record[1], record[3], record[4], 0.0, 1.0, 0.0]
-        for column, scale in ((X, _SCALE_X), (Y, _SCALE_Y), (DX, _SCALE_X), (DY, _SCALE_Y)):
-            values[column::NUM_COLUMNS] = [value / scale for value in values[column::NUM_COLUMNS]]
+        moving = [value / scale for column, scale in _SCALES for value in values[column::NUM_COLUMNS]]
+        moving = self._floats.unpack(self._floats.pack(*moving))  # rounds to float32, as the engine does
+        rows = self._rows
+        for i, (column, _) in enumerate(_SCALES):
+            values[column::NUM_COLUMNS] = moving[i * rows : (i + 1) * rows]
         frame.values = values
         frame.complete = all(values[ACTIVE::NUM_COLUMNS])
         frame.ball_z, frame.ball_dz = record[2], record[5]
@@ -70,8 +73,7 @@ def reader(info: Any, frame: Frame) -> Read:
     slow, fast = replace(frame, values=[]), replace(frame, values=[])
     read_attributes(info, slow)
     read(info, fast)
-    same = np.array_equal(slow.table(), fast.table()) and replace(slow, values=[]) == replace(fast, values=[])
-    return read if same else read_attributes
+    return read if slow == fast else read_attributes
 
 
 def _find_record(info: Any, frame: Frame) -> int | None:
