@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "presets": ("experiments.listing:presets_command", "what can be trained, and what to expect of it"),
     "envs": ("experiments.listing:envs_command", "environments, players, views and options"),
     "train": ("experiments.train:train_command", "train a preset, or go on with a run (--resume RUN)"),
+    "sweep": ("experiments.sweep:sweep_command", "several seeds of a preset through Ray Tune"),
     "eval": ("experiments.evaluate:eval_command", "play held-out episodes, beside the random policy"),
     "video": ("experiments.video:video_command", "write a clip with attention maps"),
     "cluster": ("experiments.remote:cluster_command", "a token-protected local Ray head: up | status | down"),

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,8 @@ def _explained(run: Path) -> Iterator[None]:
         raise KeyboardInterrupt
 
     again = f"tandem train --resume {run}"
-    before = signal.signal(signal.SIGTERM, interrupt)
+    on_main = threading.current_thread() is threading.main_thread()  # Tune runs trials in another thread
+    before = signal.signal(signal.SIGTERM, interrupt) if on_main else None
     try:
         yield
     except KeyboardInterrupt:
@@ -136,7 +138,8 @@ def _explained(run: Path) -> Iterator[None]:
             f"{traceback.format_exc()}\nthe run ended with {type(error).__name__}; once mended, go on with: {again}"
         ) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if on_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _train_and_look(preset: str, config: TrainConfig, run: Path, clip_steps: int, resume_step: int | None) -> None:

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
@@ -96,7 +97,7 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
     )
 
 
-def export_policy(algorithm: PPO, config: TrainConfig, spec: envs.TeamSpec, meta: dict[str, Any]) -> Policy:
+def export_policy(algorithm: Algorithm, config: TrainConfig, spec: envs.TeamSpec, meta: dict[str, Any]) -> Policy:
     """The learner's present weights as a stand-alone policy."""
     assert algorithm.learner_group is not None
     weights = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]

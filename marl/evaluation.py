@@ -205,3 +205,16 @@ def write_jsonl(path: Path, episodes: list[Episode]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("\n".join(lines) + "\n")
     temporary.replace(path)
+
+
+def read_jsonl(path: Path) -> list[Episode]:
+    """The inverse of `write_jsonl`. Raises ValueError if the file is damaged."""
+    episodes = []
+    try:
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            fixed = {name: row.pop(name) for name in ("number", "seed", "return_mean")}
+            episodes.append(Episode(length=int(row.pop("episode_length")), metrics=row, **fixed))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as episodes: {error}") from None
+    return episodes

@@ -1,5 +1,6 @@
 """The training loop: RLlib's Algorithm, stepped, watched, saved and evaluated."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.rllib.algorithms.ppo import PPO
 
 import envs
 from agents import Policy
@@ -28,14 +28,14 @@ def start_ray(num_cpus: int) -> None:
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
+        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
         return
-    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     # Ray's C++ core in this process warns on stderr about every actor that may be restarted.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     for attempt in (1, 2):  # on a loaded machine the first start can time out
         try:
-            ray.init(address="local", num_cpus=num_cpus, object_store_memory=400 * 2**20, **options)
+            ray.init(address="local", num_cpus=num_cpus, **options)
             return
         except Exception:
             ray.shutdown()
@@ -54,7 +54,7 @@ class Training:
         self.config, self.run = config, run
         start_ray(max(os.cpu_count() or 1, config.runners.num_runners))
         self.spec = team_spec(config.env)
-        self.algorithm: PPO = ppo_config(config, self.spec).build_algo()
+        self.algorithm = ppo_config(config, self.spec).build_algo()
         self.progress: dict[str, Any] = {"env_steps": 0, "iterations": 0, "train_s": 0.0, "seed": config.seed}
         self._last_growth = time.monotonic()
 
