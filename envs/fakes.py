@@ -213,10 +213,10 @@ class MeetEnv:
             self._seeds = np.random.default_rng(seed)
         self._rng = np.random.default_rng(int(self._seeds.integers(2**31)))
         self._target = self._rng.integers(0, self._side, 2)
+        self._call_up()  # before the loop, which must not ask who was present in the episode before
         self._cells = self._rng.integers(0, self._side, self._cells.shape)
         while self._all_met():
             self._cells = self._rng.integers(0, self._side, self._cells.shape)
-        self._call_up()
         self._step = 0
         self._return = 0.0
         return self._observe(out)

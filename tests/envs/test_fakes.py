@@ -31,6 +31,16 @@ def test_meet_conforms(options):
     assert check(lambda: meet(**options)) == ()
 
 
+def test_meet_with_a_seed_forgets_who_was_present_before():
+    options = {"side": 2, "absent": 0.5, "steps": 4}
+    used = meet(**options)
+    for seed in range(60):
+        for key, value in meet(**options).reset(seed).items():
+            assert np.array_equal(used.reset(seed)[key], value)
+        for _ in range(2):  # half-time: who is present changes
+            used.step(np.zeros(3, int))
+
+
 def test_make_spec_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"first axis must be the 4 players"):
         make_spec(LAYER, players=4)
