@@ -1,17 +1,25 @@
 """The typed configuration of one training run. Presets are instances of `TrainConfig`; flags come from its fields."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from agents import NetworkConfig
 from envs import EnvConfig
 from envs.lab2d.config import Lab2dConfig
 
+Device = Literal["auto", "cpu", "cuda"]
+
 
 def _positive(owner: object, *names: str) -> None:
     for name in names:
-        if getattr(owner, name) <= 0:
+        if not getattr(owner, name) > 0:  # so that NaN fails too
             raise ValueError(f"{name} must be positive, got {getattr(owner, name)}")
+
+
+def _not_negative(owner: object, *names: str) -> None:
+    for name in names:
+        if not getattr(owner, name) >= 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(owner, name)}")
 
 
 def _fraction(owner: object, *names: str) -> None:
@@ -57,9 +65,9 @@ class PPOSettings:
         _positive(self, "learning_rate", "clip_eps", "batch_env_steps", "minibatch_env_steps", "epochs", "grad_clip")
         _positive(self, "reward_scale")
         _fraction(self, "gamma", "lambda_")
-        for name in ("learning_rate_end", "entropy_coeff", "entropy_coeff_end", "value_coeff", "prediction_coeff"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        _not_negative(
+            self, "learning_rate_end", "entropy_coeff", "entropy_coeff_end", "value_coeff", "prediction_coeff"
+        )
         if self.minibatch_env_steps > self.batch_env_steps:
             raise ValueError(
                 f"minibatch_env_steps must be at most batch_env_steps ({self.batch_env_steps}), "
@@ -83,9 +91,7 @@ class RunnerSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "num_envs", "stall_timeout_s")
-        for name in ("num_runners", "max_restarts"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        _not_negative(self, "num_runners", "max_restarts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +111,7 @@ class EvalSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "episodes", "interval_episodes", "num_envs")
-        if self.interval_s < 0:
-            raise ValueError(f"interval_s must not be negative, got {self.interval_s}")
+        _not_negative(self, "interval_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +134,7 @@ class TrainConfig:
     """Stop after so many seconds of training even if env_steps are not done; schedules then stop short of their end."""
     seed: int = 0
     """Seed of weights, environments, actions and minibatches."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where the learner runs; "auto" takes a GPU if Ray has one."""
     checkpoint_interval_s: float = 60.0
     """Seconds between checkpoints; a killed run loses at most the work since the last one."""
@@ -138,10 +143,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "env_steps", "checkpoint_interval_s", "keep_checkpoints")
-        if self.time_s is not None and self.time_s <= 0:
-            raise ValueError(f"time_s must be positive, got {self.time_s}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if self.time_s is not None:
+            _positive(self, "time_s")
+        _not_negative(self, "seed")
+        if self.device not in get_args(Device):
+            raise ValueError(f"device {self.device!r} does not exist; allowed: {', '.join(get_args(Device))}")
         if self.runners.num_envs * max(1, self.runners.num_runners) > self.ppo.batch_env_steps:
             raise ValueError(
                 f"batch_env_steps must be at least num_envs x num_runners = "

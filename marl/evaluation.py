@@ -177,7 +177,11 @@ def evaluate(
         policy: a policy, a folder that `agents.load` understands, or "random".
         workers: processes; more than one needs `policy` as a folder or "random".
         progress: called with (done, total) as episodes end.
+    Raises: ValueError for a count below 1, and as `agents.load` and `play`.
     """
+    for name, count in (("episodes", episodes), ("num_envs", num_envs), ("workers", workers)):
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
     options = {"seed": seed, "deterministic": deterministic, "num_envs": num_envs}
     done: list[Episode] = []
 

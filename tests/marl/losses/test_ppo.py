@@ -76,7 +76,7 @@ def test_beyond_the_clip_the_gradient_is_0_only_where_it_would_go_further(ratio,
 def test_each_agent_has_a_ratio_of_its_own():
     logp = torch.log(torch.tensor([[2.0, 0.5]])).requires_grad_()  # a joint ratio would be 1 and never clipped
     loss, stats = ppo_loss(logp, torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2, dtype=bool), clip_eps=CLIP)
-    assert float(loss) == pytest.approx(-(1.2 + 0.5) / 2)
+    assert loss.item() == pytest.approx(-(1.2 + 0.5) / 2)
     assert float(stats["clip_fraction"]) == 1.0
 
 
@@ -123,6 +123,6 @@ def test_nobody_present_gives_zeros():
     loss, stats = ppo_loss(x, torch.zeros(4, A), torch.ones(4, A), nobody, clip_eps=CLIP)
     value, value_stats = value_loss(x, torch.zeros(4, A), nobody)
     (loss + value).backward()
-    assert float(loss) == float(value) == 0
+    assert loss.item() == value.item() == 0
     assert (x.grad == 0).all()
     assert all(v.isfinite() for v in (stats | value_stats).values())

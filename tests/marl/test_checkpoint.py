@@ -1,0 +1,113 @@
+"""Checkpoints are whole or not there, whenever the process dies."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import envs
+from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork, load
+from marl import checkpoint
+
+
+class Algorithm:
+    """Stands for RLlib's: writes a file where it is told to."""
+
+    def save_to_path(self, path):
+        Path(path).mkdir(parents=True)
+        (Path(path) / "state").write_text("state")
+
+
+@pytest.fixture
+def policy(meeting):
+    spec = ObservationSpec.from_team(envs.make_team(meeting()).spec)
+    return Policy(TeamNetwork(spec, NetworkConfig(width=8, hidden=8)))
+
+
+def progress(env_steps):
+    return {"env_steps": env_steps, "iterations": env_steps // 10, "train_s": 1.5, "seed": 0}
+
+
+def names(run):
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def test_a_checkpoint_holds_progress_policy_and_state(policy, tmp_path):
+    target = checkpoint.save(tmp_path, Algorithm(), policy, progress(640), keep=2)
+    assert target == tmp_path / "checkpoints" / "000000000640" == checkpoint.newest(tmp_path)
+    assert checkpoint.progress_of(target) == progress(640)
+    assert (target / "rllib" / "state").read_text() == "state"
+    one, two = load(tmp_path).network.state_dict(), policy.network.state_dict()
+    assert all(np.array_equal(one[key], two[key]) for key in two)
+
+
+def test_the_newest_are_kept(policy, tmp_path):
+    for steps in (90, 1000, 200, 30_000):
+        checkpoint.save(tmp_path, Algorithm(), policy, progress(steps), keep=2)
+    assert names(tmp_path) == ["000000001000", "000000030000"]
+    assert checkpoint.newest(tmp_path).name == "000000030000"
+
+
+def test_the_same_step_is_replaced(policy, tmp_path):
+    for seconds in (1.0, 2.0):
+        target = checkpoint.save(tmp_path, Algorithm(), policy, progress(640) | {"train_s": seconds}, keep=2)
+    assert checkpoint.progress_of(target)["train_s"] == 2.0
+    assert names(tmp_path) == ["000000000640"]
+
+
+def test_there_is_none_in_a_new_run(tmp_path):
+    assert checkpoint.newest(tmp_path) is None
+    (tmp_path / "checkpoints" / "000000000640").mkdir(parents=True)  # no progress: not finished
+    assert checkpoint.newest(tmp_path) is None
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("module", [os, shutil, Path])
+@pytest.mark.parametrize("keep", [1, 2])
+def test_killed_at_any_moment_the_newest_whole_checkpoint_stays(module, keep, policy, tmp_path, monkeypatch):
+    """Dies at the first, second, ... rename, removal or write, as far as there are any."""
+    name = {os: "replace", shutil: "rmtree", Path: "write_text"}[module]
+    original = getattr(module, name)
+    for moment in range(12):
+        run = tmp_path / str(moment)
+        for steps in (100, 200):
+            checkpoint.save(run, Algorithm(), policy, progress(steps), keep=keep)
+        calls = []
+
+        def dying(*args, moment=moment, calls=calls, **kwargs):
+            calls.append(args)
+            if len(calls) > moment:
+                raise Killed
+            return original(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, dying)
+            with contextlib.suppress(Killed):
+                checkpoint.save(run, Algorithm(), policy, progress(300), keep=keep)
+        found = checkpoint.newest(run)
+        assert found.name in ("000000000200", "000000000300")
+        assert (found / "rllib" / "state").is_file()
+        load(found)
+        checkpoint.save(run, Algorithm(), policy, progress(400), keep=keep)  # and the next one finds nothing in its way
+        assert checkpoint.newest(run).name == "000000000400"
+        assert len(names(run)) <= keep + 1
+        if len(calls) <= moment:
+            return
+    pytest.fail("save makes more calls than this test looks at")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", json.dumps(progress(1) | {"env_steps": "many"}), json.dumps({"env_steps": 1})]
+)
+def test_a_progress_that_cannot_be_read_is_said_in_one_sentence(content, tmp_path):
+    (tmp_path / "progress.json").write_text(content)
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint: ") as caught:
+        checkpoint.progress_of(tmp_path)
+    assert "\n" not in str(caught.value)

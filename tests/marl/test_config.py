@@ -1,0 +1,68 @@
+"""Values that do not fit, each answered in one sentence."""
+
+import math
+
+import pytest
+
+from marl import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+
+
+def test_the_defaults_fit():
+    config = TrainConfig()
+    envs = config.runners.num_envs * config.runners.num_runners
+    assert config.fragment_length * envs >= config.ppo.batch_env_steps > (config.fragment_length - 1) * envs
+
+
+@pytest.mark.parametrize(
+    ("num_runners", "num_envs", "batch", "length"),
+    [(0, 4, 64, 16), (1, 4, 64, 16), (2, 4, 64, 8), (3, 4, 64, 6), (2, 32, 64, 1)],
+)
+def test_each_environment_contributes_its_share(num_runners, num_envs, batch, length):
+    config = TrainConfig(
+        runners=RunnerSettings(num_runners=num_runners, num_envs=num_envs),
+        ppo=PPOSettings(batch_env_steps=batch, minibatch_env_steps=16),
+    )
+    assert config.fragment_length == length
+
+
+WRONG = [
+    (PPOSettings, {"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+    (PPOSettings, {"learning_rate": math.nan}, "learning_rate must be positive, got nan"),
+    (PPOSettings, {"learning_rate_end": -1.0}, "learning_rate_end must not be negative, got -1.0"),
+    (PPOSettings, {"gamma": 1.1}, "gamma must be between 0 and 1, got 1.1"),
+    (PPOSettings, {"lambda_": -0.1}, "lambda_ must be between 0 and 1, got -0.1"),
+    (PPOSettings, {"clip_eps": 0}, "clip_eps must be positive, got 0"),
+    (PPOSettings, {"entropy_coeff": -1e-3}, "entropy_coeff must not be negative, got -0.001"),
+    (PPOSettings, {"prediction_coeff": math.nan}, "prediction_coeff must not be negative, got nan"),
+    (PPOSettings, {"epochs": 0}, "epochs must be positive, got 0"),
+    (PPOSettings, {"reward_scale": 0.0}, "reward_scale must be positive, got 0.0"),
+    (
+        PPOSettings,
+        {"batch_env_steps": 10, "minibatch_env_steps": 11},
+        "minibatch_env_steps must be at most batch_env_steps (10), got 11",
+    ),
+    (RunnerSettings, {"num_envs": 0}, "num_envs must be positive, got 0"),
+    (RunnerSettings, {"num_runners": -1}, "num_runners must not be negative, got -1"),
+    (RunnerSettings, {"max_restarts": -1}, "max_restarts must not be negative, got -1"),
+    (RunnerSettings, {"stall_timeout_s": 0}, "stall_timeout_s must be positive, got 0"),
+    (EvalSettings, {"episodes": 0}, "episodes must be positive, got 0"),
+    (EvalSettings, {"num_envs": 0}, "num_envs must be positive, got 0"),
+    (EvalSettings, {"interval_s": -1.0}, "interval_s must not be negative, got -1.0"),
+    (TrainConfig, {"env_steps": 0}, "env_steps must be positive, got 0"),
+    (TrainConfig, {"time_s": 0.0}, "time_s must be positive, got 0.0"),
+    (TrainConfig, {"seed": -1}, "seed must not be negative, got -1"),
+    (TrainConfig, {"device": "tpu"}, "device 'tpu' does not exist; allowed: auto, cpu, cuda"),
+    (TrainConfig, {"keep_checkpoints": 0}, "keep_checkpoints must be positive, got 0"),
+    (
+        TrainConfig,
+        {"runners": RunnerSettings(num_runners=4, num_envs=2000)},
+        "batch_env_steps must be at least num_envs x num_runners = 8000, got 4096",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "message"), WRONG, ids=[str(row[1]) for row in WRONG])
+def test_a_value_that_does_not_fit_is_named_with_what_is_allowed(kind, options, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+        kind(**options)
+    assert str(caught.value) == message
