@@ -3,7 +3,8 @@
 A reset of the engine costs 6 to 10 steps; going back to a stored start state costs a tenth of one. Two things keep the
 games fresh: the engine's generator is seeded anew at every reset, so that no game repeats even from the same start and
 with the same actions; and one reset in REFRESH resets the engine and replaces a state, so that what chance decides
-before the kick-off varies too. The sequence depends on the generator alone.
+before the kick-off varies too. One pool keeps one order in which the engine processes the teams, since a state needs a
+match of its own order. The sequence depends on the generator alone.
 """
 
 import numpy as np
@@ -19,11 +20,12 @@ class ResetPool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._states: list[bytes] = []
+        self.clear()
 
     def clear(self) -> None:
         """Forgets all states."""
-        self._states = []
+        self._states: list[bytes] = []
+        self._reverse: bool | None = None
 
     def reset(self, match: Match, rng: np.random.Generator) -> None:
         """Starts an episode of `match`; `rng` decides which."""
@@ -31,7 +33,10 @@ class ResetPool:
         if len(self._states) == self._size and die:
             match.restore(self._states[slot], reseed=seed)
             return
-        match.reset(episode_seed(seed))
+        episode = episode_seed(seed)
+        if self._reverse is None:
+            self._reverse = episode.reverse
+        match.reset(episode._replace(reverse=self._reverse))
         if len(self._states) < self._size:
             self._states.append(match.snapshot({}))
         else:

@@ -22,6 +22,8 @@ def play(env, seed, steps, obs=None, opponents=0):
         others = {"opponent_actions": rng.integers(19, size=opponents)} if opponents else {}
         obs, rewards, terminated, truncated, _ = env.step(rng.integers(19, size=env.spec.num_agents), **others)
         history += [*obs.values(), rewards]
+        if opponents:
+            history += [*env.observe_opponents().values()]
         if terminated or truncated:
             break
     return history
@@ -126,6 +128,7 @@ def test_wrong_actions_are_named():
     [
         ("academy_3_vs_1_with_keeper", {"players": 3, "rewards": "checkpoints"}),
         ("5_vs_5", {"view": "smm", "opponents": 2}),
+        ("5_vs_5", {"opponents": 4}),
         ("11_vs_11_kaggle", {"players": 11}),
     ],
 )
@@ -133,13 +136,83 @@ def test_a_game_goes_on_bit_by_bit_from_a_snapshot_also_elsewhere(level, options
     env, elsewhere = make(level, **options), make(level, **options)
     opponents = options.get("opponents", 0)
     play(env, 3, 25, opponents=opponents)
-    moment = env.snapshot()
-    then = play(env, None, 60, obs=env.restore(moment), opponents=opponents)
+    moment, obs = env.snapshot(), env.restore(env.snapshot())
+    fresh = make(level, **options)
+    play(fresh, 3, 25, opponents=opponents)
+    then = play(fresh, None, 60, obs=obs, opponents=opponents)  # a game that was never restored
+    fresh.close()
     play(env, 8, 10, opponents=opponents)
     assert same(then, play(env, None, 60, obs=env.restore(moment), opponents=opponents))
     assert same(then, play(elsewhere, None, 60, obs=elsewhere.restore(moment), opponents=opponents))
     env.close()
     elsewhere.close()
+
+
+def test_from_every_snapshot_the_episode_ends_as_it_did():
+    """Rings, the last owner of the ball and the last mode matter only now and then, so every step is restored."""
+    env = make(players=3, rewards="checkpoints")
+    env.reset(1)
+    rng = np.random.default_rng(0)
+    snapshots, actions, rewards, done = [], [], [], False
+    while not done:
+        snapshots.append(env.snapshot())
+        actions.append(rng.choice([5, 5, 5, 11, 13], size=3))
+        _, reward, terminated, truncated, _ = env.step(actions[-1])
+        rewards.append(reward[0])
+        done = terminated or truncated
+    assert sum(rewards) > 0
+    for start, snapshot in enumerate(snapshots):
+        env.restore(snapshot)
+        for step in range(start, min(start + 12, len(actions))):
+            _, reward, terminated, truncated, _ = env.step(actions[step])
+            assert reward[0] == rewards[step]
+            assert (terminated or truncated) == (step == len(actions) - 1)
+    env.close()
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_match_of_another_order_of_the_teams_goes_on_exactly_too(used):
+    """The engine alone does not: its state leaves out something that the reset before it decides."""
+    from envs.football.engine import EpisodeSeed
+    from envs.football.match import Match
+
+    source, target = Match("5_vs_5", 4, 0), Match("5_vs_5", 4, 0)
+    actions = np.random.default_rng(0).integers(19, size=(50, 4)).tolist()
+
+    def rest(match):
+        return [(match.step(chosen, []), match.moment().values)[1] for chosen in actions]
+
+    for seed in range(6):
+        source.reset(EpisodeSeed(seed, True, True))
+        rest(source)
+        snapshot = source.snapshot({})
+        expected = rest(source)
+        target.reset(EpisodeSeed(seed, False, False))
+        if used:
+            rest(target)
+        target.restore(snapshot)
+        assert rest(target) == expected
+    source.close()
+    target.close()
+
+
+def test_a_snapshot_knows_how_long_the_game_has_waited():
+    """Both teams run the ball over the side line, then idle: the throw-in is forced after 20 steps of waiting."""
+    env = make("5_vs_5", opponents=4)
+    env.reset(5)
+    out, idle = np.full(4, 7), np.zeros(4, int)
+    while env.match.moment().mode == 0:
+        env.step(out, opponent_actions=out)
+    for _ in range(12):
+        env.step(idle, opponent_actions=idle)
+    moment = env.snapshot()
+    games = []
+    for restored in (False, True):
+        if restored:
+            env.restore(moment)
+        games.append([env.step(idle, opponent_actions=idle)[0]["view"] for _ in range(25)])
+    assert same(*games)
+    env.close()
 
 
 def test_restoring_changes_nothing_for_a_game_that_goes_on():

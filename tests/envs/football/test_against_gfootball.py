@@ -86,6 +86,23 @@ def test_same_seed_and_actions_give_the_same_game(level, players, opponents, ste
     theirs.env.close()
 
 
+@pytest.mark.parametrize(("level", "action"), [("academy_empty_goal_close", 7), ("academy_corner", 5)])
+def test_running_the_ball_out_ends_an_academy_game_as_in_gfootball(level, action):
+    ours, theirs = FootballConfig(level=level, players=1).build(), Peer(level, 1, 0)
+    ours.reset(1)
+    theirs.reset(1)
+    done, step = False, 0
+    while not done:
+        _, _, terminated, truncated, info = ours.step(np.array([action]))
+        _, _, done = theirs.step([action])
+        assert (terminated, truncated) == (done, False)
+        step += 1
+    assert 5 < step < 150
+    assert info["episode"]["goal_difference"] == 0
+    ours.close()
+    theirs.env.close()
+
+
 def test_a_team_that_lets_the_game_wait_is_made_to_restart_as_in_gfootball():
     """Both teams run the ball over the side line and then do nothing; the throw-in is forced after 20 steps."""
     ours, theirs = FootballConfig(level="5_vs_5", opponents=4).build(), Peer("5_vs_5", 4, 4)
