@@ -18,11 +18,11 @@ def base() -> TrainConfig:
 
 
 def harvest() -> TrainConfig:
-    """commons_harvest, four players without zapping, each paid for its own apples."""
+    """commons_harvest, four players without zapping, paid as a team: who eats the last apple of a patch hurts all."""
     return replace(
         base(),
-        env=Lab2dConfig(level="commons_harvest", players=4),
-        ppo=PPOSettings(learning_rate=7e-4),
+        env=Lab2dConfig(level="commons_harvest", players=4, team_reward=True),
+        ppo=PPOSettings(learning_rate=1e-3, learning_rate_end=1e-4, reward_scale=0.25, grad_clip=1.0),
         runners=RunnerSettings(num_envs=16),
         env_steps=300_000,
     )
