@@ -68,9 +68,14 @@ class ObservationSpec:
 
     def differences(self, other: "ObservationSpec") -> list[str]:
         """The fields in which `other` does not fit a network built for this one, as readable sentences."""
-        fields = ("view", "num_actions", "entity_kinds", "view_vocab", "shapes", "dtypes")
+        pairs = [
+            (name, getattr(other, name), getattr(self, name))
+            for name in ("view", "num_agents", "num_actions", "view_vocab", "entity_kinds")
+        ]
+        for what, theirs, ours in (("shape", other.shapes, self.shapes), ("dtype", other.dtypes, self.dtypes)):
+            pairs += [(f"{what} of {key!r}", theirs.get(key), ours.get(key)) for key in {**ours, **theirs}]
         return [
-            f"{name} is {getattr(other, name)!r}, the network was built for {getattr(self, name)!r}"
-            for name in fields
-            if getattr(self, name) != getattr(other, name)
+            f"{name} is {theirs!r}, the network was built for {ours!r}"
+            for name, theirs, ours in pairs
+            if theirs != ours
         ]

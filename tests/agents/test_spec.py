@@ -54,3 +54,11 @@ def test_differences_name_what_does_not_fit(specs):
         "view is 'radar', the network was built for 'features'",
         "num_actions is 9, the network was built for 5",
     ]
+    larger = ObservationSpec.from_team(replace(specs["features"], num_agents=4))
+    assert spec.differences(larger)[0] == "num_agents is 4, the network was built for 3"
+    reshaped = replace(spec, shapes=spec.shapes | {"view": (3, 9), "map": (2, 2)}, dtypes=spec.dtypes | {"who": "int8"})
+    assert spec.differences(reshaped) == [
+        "shape of 'view' is (3, 9), the network was built for (3, 7)",
+        "shape of 'map' is (2, 2), the network was built for None",
+        "dtype of 'who' is 'int8', the network was built for 'int16'",
+    ]

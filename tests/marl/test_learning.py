@@ -48,7 +48,7 @@ def learn(make_runner, env, arm, updates):
 
 @pytest.mark.slow
 def test_attention_learns_to_meet_and_independent_agents_do_not(meeting, make_runner):
-    env = meeting(players=3, side=4, steps=12)
+    env = meeting(players=3, side=3, steps=12)
     met = {arm: learn(make_runner, env, arm, 20) for arm in ("independent", "acam")}
     assert met["independent"] < 0.3, met
     assert met["acam"] > 0.75, met
