@@ -1,8 +1,10 @@
 """Everything a view may say about a moment, as one flat vector from which views gather by index.
 
 Right after a step of the engine Python and NumPy find cold caches and run several times slower than in their own loop,
-so what counts is to make few calls: plain lists go here in one assignment.
+so what counts is to make few calls: plain lists go here in one.
 """
+
+import struct
 
 import numpy as np
 
@@ -34,6 +36,7 @@ class Facts:
         self.at_roles = self.at_positions + (self.players + 1) * 2
         self.at_zero = self.at_roles + self.players * len(ROLES)
         self.vector = vector = np.zeros(self.at_zero + 1, np.float32)
+        self._bytes, self._pack = vector.data.cast("B"), struct.Struct(f"{self.at_roles}f").pack_into
         self.table = vector[: self.at_ball].reshape(-1, NUM_COLUMNS)
         self.ball = vector[self.at_ball : self.at_game]
         self.game = vector[self.at_game : self.at_owner]
@@ -66,4 +69,4 @@ class Facts:
         for x, y in zip(values[X::NUM_COLUMNS], values[Y::NUM_COLUMNS], strict=True):
             y /= FIELD_HALF_WIDTH
             facts += (-1.0 if x < -1.0 else 1.0 if x > 1.0 else x, -1.0 if y < -1.0 else 1.0 if y > 1.0 else y)
-        self.vector[: self.at_roles] = facts
+        self._pack(self._bytes, 0, *facts)  # a third of the time that NumPy takes for a list

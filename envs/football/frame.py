@@ -120,7 +120,7 @@ def from_other_side(frame: Frame) -> Frame:
     """The same moment as the other team sees it: pitch turned by 180 degrees, teams swapped. A copy."""
     own, players = frame.num_own, frame.num_players
     order = [*range(own, players), *range(own)]
-    turned = frame.table()[[*order, players]]
+    turned = np.array(frame.values).reshape(-1, NUM_COLUMNS)[[*order, players]]
     turned[:, :4] *= -1
     owner = frame.owner
     return Frame(
