@@ -2,8 +2,11 @@
 
 import logging
 import os
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,26 @@ Look = Callable[[int, Policy], None]
 """Called with the environment steps done and the policy of that moment, to draw it."""
 
 
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Holds back what Ray and RLlib say on stderr while they start (notices about stacks, restarts and deprecations,
+    some from C++); if the start fails, all of it is shown."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        shown = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(shown, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(shown, 2)
+            os.close(shown)
+
+
 def start_ray(num_cpus: int) -> None:
     """Joins the cluster of the surrounding job (RAY_ADDRESS), or starts a private instance on this machine."""
     if ray.is_initialized():
@@ -31,8 +54,6 @@ def start_ray(num_cpus: int) -> None:
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
         return
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    # Ray's C++ core in this process warns on stderr about every actor that may be restarted.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     for attempt in (1, 2):  # on a loaded machine the first start can time out
         try:
             ray.init(address="local", num_cpus=num_cpus, **options)
@@ -52,9 +73,10 @@ class Training:
 
     def __init__(self, config: TrainConfig, run: Path) -> None:
         self.config, self.run = config, run
-        start_ray(max(os.cpu_count() or 1, config.runners.num_runners))
-        self.spec = team_spec(config.env)
-        self.algorithm = ppo_config(config, self.spec).build_algo()
+        with quiet_stderr():
+            start_ray(max(os.cpu_count() or 1, config.runners.num_runners))
+            self.spec = team_spec(config.env)
+            self.algorithm = ppo_config(config, self.spec).build_algo()
         self.progress: dict[str, Any] = {"env_steps": 0, "iterations": 0, "train_s": 0.0, "seed": config.seed}
         self._last_growth = time.monotonic()
 
