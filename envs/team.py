@@ -26,6 +26,9 @@ Obs = dict[str, np.ndarray]
 AGENT_KEYS = ("view", "mask", "who")
 """Keys of an observation whose first axis is the agent axis; every other key is common to the team."""
 
+OWN_SEEDS = 2**30
+"""Seeds that an environment or a training run draws itself are below this; those above are for evaluation."""
+
 
 class EngineMissing(RuntimeError):
     """A game engine is not installed. The message names the extra that brings it."""

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-_HALF = 2**30  # engines take signed 32-bit seeds
+from envs.team import OWN_SEEDS
 
 
 def train_seed(*key: int) -> int:
     """A seed in [0, 2^30) that depends on all of `key` (run seed, runner, start, environment, episode)."""
-    return int(np.random.SeedSequence(key).generate_state(1)[0] % _HALF)
+    return int(np.random.SeedSequence(key).generate_state(1)[0] % OWN_SEEDS)
 
 
 def eval_seed(seed: int, episode: int) -> int:
     """A seed in [2^30, 2^31), never used in training, for episode number `episode` of evaluation `seed`."""
-    return _HALF + int(np.random.SeedSequence((seed, episode, 1)).generate_state(1)[0] % _HALF)
+    return OWN_SEEDS + int(np.random.SeedSequence((seed, episode, 1)).generate_state(1)[0] % OWN_SEEDS)

@@ -13,7 +13,7 @@ from envs.football.match import Match
 from envs.football.observation import Observer
 from envs.football.pool import ResetPool
 from envs.football.rewards import Checkpoints
-from envs.team import Obs, TeamSpec, check_actions
+from envs.team import OWN_SEEDS, Obs, TeamSpec, check_actions
 
 METRICS = ("goals_for", "goals_against", "goal_difference", "scored", "conceded")
 
@@ -73,7 +73,7 @@ class FootballTeamEnv:
         elif self._pool is not None:
             self._pool.reset(match, self._rng)
         else:
-            match.reset(episode_seed(int(self._rng.integers(2**31))))
+            match.reset(episode_seed(int(self._rng.integers(OWN_SEEDS))))
         self._checkpoints.collected = 0
         self._playing = True
         return self._observe(out, first=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from envs.football.engine import episode_seed
 from envs.football.match import Match
+from envs.team import OWN_SEEDS
 
 REFRESH = 16
 
@@ -29,7 +30,7 @@ class ResetPool:
 
     def reset(self, match: Match, rng: np.random.Generator) -> None:
         """Starts an episode of `match`; `rng` decides which."""
-        seed, slot, die = (int(rng.integers(high)) for high in (2**31, self._size, REFRESH))
+        seed, slot, die = (int(rng.integers(high)) for high in (OWN_SEEDS, self._size, REFRESH))
         if len(self._states) == self._size and die:
             match.restore(self._states[slot], reseed=seed)
             return
