@@ -76,11 +76,13 @@ def test_samples_and_likeliest_actions_differ(meeting):
 
 
 def test_a_policy_for_another_environment_is_refused_and_nothing_stays_open(meeting, monkeypatch):
-    made, make_team = [], envs.make_team
+    made, closed, make_team = [], [], envs.make_team
 
     def spy(env):
-        made.append(make_team(env))
-        return made[-1]
+        team = make_team(env)
+        made.append(team)
+        monkeypatch.setattr(team, "close", lambda: closed.append(team))
+        return team
 
     policy = policy_for(meeting(side=4))
     monkeypatch.setattr(envs, "make_team", spy)
@@ -90,7 +92,7 @@ def test_a_policy_for_another_environment_is_refused_and_nothing_stays_open(meet
     ):
         list(play(policy, meeting(side=5), [0, 1]))
     assert len(made) == 2
-    assert all(team._step is None for team in made)
+    assert closed == made
 
 
 @pytest.mark.parametrize("options", [{"episodes": 0}, {"episodes": 3, "num_envs": 0}, {"episodes": 3, "workers": 0}])

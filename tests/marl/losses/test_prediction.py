@@ -143,6 +143,6 @@ def test_nobody_present_gives_zeros():
     predicted = torch.ones(T, A, E, 2, dtype=torch.float64, requires_grad=True)
     loss, stats = prediction_loss(predicted, target, torch.ones(T, A, dtype=torch.bool))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert (predicted.grad == 0).all()
     assert all(float(v) == 0 for v in stats.values())
