@@ -1,8 +1,8 @@
 """The contract of every environment here: one team, stepped together.
 
 A `TeamEnv` is what training sees: plain NumPy in, plain NumPy out, no dictionaries keyed by agent, no torch.
-`envs.make` wraps one in PettingZoo's ParallelEnv for people. Axes: A agents of the team, E tracked entities (teammates first, then
-opponents, then the ball).
+`envs.make` wraps one in PettingZoo's ParallelEnv for people. Axes: A agents of the team, E tracked entities
+(teammates first, then opponents, then the ball).
 
 An observation is a dictionary of arrays whose shapes and dtypes `TeamSpec.spaces` fixes:
 
