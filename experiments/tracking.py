@@ -54,11 +54,11 @@ class Tracker:
     def image(self, tag: str, step: int, picture: np.ndarray) -> Path:
         """picture: uint8 [H, W, 3]. Returns the PNG under media/."""
         self.writer.add_image(f"media/{tag}", picture, step, dataformats="HWC")
-        return write_png(self.run / "media" / f"{tag}-{step}.png", picture)
+        return write_png(self.run / "media" / f"{tag}-{step:012d}.png", picture)
 
     def video(self, tag: str, step: int, frames: list[np.ndarray], fps: int) -> Path:
         """frames: uint8 [H, W, 3] each. Returns the MP4 under media/; TensorBoard shows its beginning."""
-        path = write_video(self.run / "media" / f"{tag}-{step}.mp4", frames, fps)
+        path = write_video(self.run / "media" / f"{tag}-{step:012d}.mp4", frames, fps)
         shown = frames[:GIF_FRAMES]
         data = io.BytesIO()
         pictures = [Image.fromarray(frame).quantize(64) for frame in shown]
