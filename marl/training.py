@@ -147,7 +147,7 @@ class Training:
 
 def train(
     config: TrainConfig,
-    run: str | Path,
+    run: str | Path | None = None,
     *,
     report: Report | None = None,
     look: Look | None = None,
@@ -156,14 +156,18 @@ def train(
     """Trains a team and returns its policy.
 
     Args:
-        config: what to train; run: folder for checkpoints, made if missing.
+        config: what to train.
+        run: folder for checkpoints, made if missing; runs/python/TIME-SEED if omitted.
         report: receives metrics as they come (the `tandem` command writes them to TensorBoard and JSON lines).
         look: receives the policy after every evaluation on the way.
         resume: go on from the newest checkpoint in `run`, if there is one.
-    Raises: ValueError for a configuration that does not fit; RunnerError with the runner's traceback for an error in
-    an environment or network; StalledError when no data comes. The last checkpoint stays in every case.
+    Raises: ValueError for a configuration that does not fit, or a folder with another run's checkpoints (the newest by
+    number would be taken for this run's); RunnerError with the runner's traceback for an error in an environment or
+    network; StalledError when no data comes. The last checkpoint stays in every case.
     """
     report = report or (lambda steps, metrics: None)
+    if not resume and checkpoint.newest(Path(run)):
+        raise ValueError(f"{run} holds checkpoints of an earlier run; resume that one or give another folder")
     training = Training(config, Path(run))
     try:
         if resume and (source := checkpoint.newest(Path(run))):

@@ -11,7 +11,8 @@ import pytest
 
 import envs
 from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork, load
-from marl import checkpoint
+from marl import TrainConfig, checkpoint
+from marl.training import train
 
 
 class Algorithm:
@@ -63,6 +64,12 @@ def test_there_is_none_in_a_new_run(tmp_path):
     assert checkpoint.newest(tmp_path) is None
     (tmp_path / "checkpoints" / "000000000640").mkdir(parents=True)  # no progress: not finished
     assert checkpoint.newest(tmp_path) is None
+
+
+def test_another_run_in_the_same_folder_is_refused(policy, meeting, tmp_path):
+    checkpoint.save(tmp_path, Algorithm(), policy, progress(640), keep=2)
+    with pytest.raises(ValueError, match=r"holds checkpoints of an earlier run; resume that one or give another"):
+        train(TrainConfig(env=meeting()), tmp_path)
 
 
 class Killed(BaseException):
