@@ -166,11 +166,12 @@ def train(
     network; StalledError when no data comes. The last checkpoint stays in every case.
     """
     report = report or (lambda steps, metrics: None)
-    if not resume and checkpoint.newest(Path(run)):
+    run = Path(run or Path("runs") / "python" / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.seed}")
+    if not resume and checkpoint.newest(run):
         raise ValueError(f"{run} holds checkpoints of an earlier run; resume that one or give another folder")
-    training = Training(config, Path(run))
+    training = Training(config, run)
     try:
-        if resume and (source := checkpoint.newest(Path(run))):
+        if resume and (source := checkpoint.newest(run)):
             training.restore(source)
         last_save = last_eval = time.monotonic()
         while not training.done:
