@@ -46,6 +46,8 @@ class FootballTeamEnv:
         self._pool = ResetPool(config.reset_pool) if config.reset_pool else None
         self._rng = np.random.default_rng()
         self._playing = False
+        self._rings_pay = "checkpoints" in config.rewards
+        self._nothing = np.zeros(config.players, np.float32)
 
     def _describe(self, observer: Observer, agents: int, max_steps: int, opponents: int) -> TeamSpec:
         return TeamSpec(
@@ -76,7 +78,7 @@ class FootballTeamEnv:
             match.reset(episode_seed(int(self._rng.integers(OWN_SEEDS))))
         self._checkpoints.collected = 0
         self._playing = True
-        return self._observe(out, first=True)
+        return self._observe(match, out, first=True)
 
     def step(
         self, actions: np.ndarray, out: Obs | None = None, opponent_actions: np.ndarray | None = None
@@ -90,18 +92,16 @@ class FootballTeamEnv:
         goals, terminated = match.step(chosen, others)
         frame = match.moment()
         reward = float(goals)
-        if "checkpoints" in self.config.rewards:
+        if self._rings_pay:
             reward += self._checkpoints.reward(frame, goals)
         truncated = not terminated and frame.step >= match.duration
         self._playing = not (terminated or truncated)
         info = {} if self._playing else {"episode": _summary(frame)}
-        rewards = np.empty(self.spec.num_agents, np.float32)
-        rewards.fill(reward)
-        return self._observe(out), rewards, terminated, truncated, info
+        rewards = self._nothing + reward if reward else self._nothing.copy()
+        return self._observe(match, out), rewards, terminated, truncated, info
 
-    def _observe(self, out: Obs | None, *, first: bool = False) -> Obs:
+    def _observe(self, match: Match, out: Obs | None, *, first: bool = False) -> Obs:
         """The left team's observation of a new moment; keeps the right team's moment for `observe_opponents`."""
-        match = self.match
         frame = match.moment()
         self._observer.advance(frame, first=first)
         if self._other_observer is not None:
@@ -150,7 +150,7 @@ class FootballTeamEnv:
         match = self.match
         extra = match.restore(snapshot)
         self._playing, self._checkpoints.collected = extra["playing"], extra["collected"]
-        obs = self._observe(None, first=True)
+        obs = self._observe(match, None, first=True)
         if extra["view"] != [self.config.view, self.config.stack]:
             return obs
         self._observer.remember(extra["memory"])

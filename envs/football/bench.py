@@ -1,5 +1,8 @@
 """How much of a step's time the C++ engine itself takes, for this adapter and for gfootball's FootballEnv."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import thread_time
 from typing import Any
 
@@ -15,7 +18,7 @@ class _TimedEngine:
     """An engine whose calls are timed; everything else goes to it unchanged."""
 
     def __init__(self, engine: Any) -> None:
-        self.__dict__.update(engine=engine, seconds=0.0)
+        self.__dict__.update(engine=engine, seconds=0.0, calls=0)
         for name in _TIMED:
             self.__dict__[name] = self._timed(getattr(engine, name))
 
@@ -26,6 +29,7 @@ class _TimedEngine:
             start = thread_time()
             result = method(*args)
             own["seconds"] += thread_time() - start
+            own["calls"] += 1
             return result
 
         return call
@@ -35,6 +39,38 @@ class _TimedEngine:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.__dict__["engine"], name, value)
+
+
+class _Nothing:
+    """An engine that does nothing at once."""
+
+    def step(self) -> None:
+        """Does nothing."""
+
+    get_info = perform_action = step
+
+
+def _clock_cost_s(calls: int = 5000) -> float:
+    """CPU time of a timed call that the call itself does not see: what timing adds to a step."""
+    idle = _TimedEngine(_Nothing())
+    start = thread_time()
+    for _ in range(calls):
+        idle.step()
+    return (thread_time() - start - idle.seconds) / calls
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keeps this thread on one core: each move to another one costs a step its caches."""
+    if not hasattr(os, "sched_setaffinity"):  # Linux only
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 class _Ours:
@@ -85,28 +121,29 @@ def engine_share(level: str, players: int, steps: int, seed: int, peer: bool = F
     """Share of a step's CPU time that is spent inside the engine.
 
     Plays `steps` steps with uniformly random actions; resets are played but not counted. The CPU time of the calling
-    thread is taken around each step of the environment and, inside it, around the engine's `step`, `get_info`
-    and `perform_action`. Reading the clock counts as not engine, so the share is a little too low; other work on the
-    machine lowers it too, since Python then finds its caches cold more often. With `peer` gfootball's FootballEnv is
+    thread, kept on one core, is taken around each step of the environment and, inside it, around the engine's `step`,
+    `get_info` and `perform_action`; what reading the clock costs is taken off. Other work on the machine lowers the
+    share by 0.01 to 0.02, since Python then finds its caches cold more often. With `peer` gfootball's FootballEnv is
     measured instead.
 
     Returns: share (0 to 1), ms_per_step, engine_ms_per_step, steps_per_s (all in CPU time) and episodes.
     """
     env: Any = (_FootballEnv if peer else _Ours)(level, players, seed)
     actions = np.random.default_rng(seed).integers(19, size=(steps, players))
-    total, episodes = 0.0, 0
-    inside_resets = 0.0
-    before = env.engine.seconds
-    for action in actions:
-        start = thread_time()
-        done = env.step(action)
-        total += thread_time() - start
-        if done:
-            episodes += 1
-            at_reset = env.engine.seconds
-            env.reset()
-            inside_resets += env.engine.seconds - at_reset
-    inside = env.engine.seconds - before - inside_resets
+    total, inside, calls, episodes = 0.0, 0.0, 0, 0
+    engine = env.engine
+    with _one_core():
+        for action in actions:
+            seconds, count = engine.seconds, engine.calls
+            start = thread_time()
+            done = env.step(action)
+            total += thread_time() - start
+            inside += engine.seconds - seconds
+            calls += engine.calls - count
+            if done:
+                episodes += 1
+                env.reset()
+        total -= calls * _clock_cost_s()
     env.close()
     return {
         "share": inside / total,

@@ -297,7 +297,7 @@ def test_left_and_right_play_alike(level):
     for env, flag in ((one, False), (other, True)):
         env.reset(0)
         env.match.reset(EpisodeSeed(11, flag, flag))
-        env._observe(None, first=True)
+        env._observe(env.match, None, first=True)
     rng = np.random.default_rng(3)
     for _ in range(120):
         ours, theirs = rng.integers(19, size=4), rng.integers(19, size=4)
