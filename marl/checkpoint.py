@@ -41,10 +41,12 @@ def save(run: Path, algorithm: Algorithm, policy: Policy, progress: dict[str, An
     folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"{progress['env_steps']:012d}", folder / ".writing"
     shutil.rmtree(temporary, ignore_errors=True)
+    if (target / "progress.json").is_file():
+        return target  # nothing was learnt since; replacing it would leave a moment without it
     algorithm.save_to_path(str((temporary / "rllib").absolute()))
     policy.save(temporary / "policy")
     (temporary / "progress.json").write_text(json.dumps(progress, indent=2))
-    _remove(target)
+    _remove(target)  # the remains of a process killed in the middle of a removal
     os.replace(temporary, target)
     for old in sorted(folder.glob("[0-9]*"))[:-keep]:
         _remove(old)
