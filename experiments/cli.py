@@ -10,8 +10,9 @@ import traceback
 from collections.abc import Callable
 from importlib import metadata
 
-# Learner and runners share cores. By default torch's threads wait for each other by spinning, and the update of a batch
-# took seven times as long on a loaded machine as with threads that sleep. OpenMP reads this once, when torch is imported.
+# Learner and runners share cores. By default torch's threads wait for each other by spinning, and the update of a
+# batch took seven times as long on a loaded machine as with threads that sleep. OpenMP reads this once, when torch is
+# imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 COMMANDS: dict[str, tuple[str, str]] = {

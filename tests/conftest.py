@@ -44,6 +44,10 @@ def _engine_is_there(request: pytest.FixtureRequest) -> None:
 def ray_session() -> Iterator[Any]:
     """The `ray` module with one local instance of 4 logical CPUs, started by the first test that asks for it."""
     import ray
+    from ray._raylet import AuthenticationTokenLoader
+
+    # A test that talked to another cluster leaves its token in Ray's cache, and the new instance would refuse us.
+    AuthenticationTokenLoader.instance().reset_cache()
 
     def start() -> None:
         # address="local": never join a cluster that happens to run on this machine or that RAY_ADDRESS names.

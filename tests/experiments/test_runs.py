@@ -87,7 +87,10 @@ def test_media_reach_tensorboard_and_the_folder(tmp_path) -> None:
     assert set(reader.Tags()["images"]) == {"media/attention", "media/clip"}
     gif = reader.Images("media/clip")[0].encoded_image_string
     assert gif[:4] == b"GIF8"
-    assert {path.name for path in (tmp_path / "media").iterdir()} == {"attention-000000000005.png", "clip-000000000005.mp4"}
+    assert {path.name for path in (tmp_path / "media").iterdir()} == {
+        "attention-000000000005.png",
+        "clip-000000000005.mp4",
+    }
 
 
 def test_nested_settings_are_flattened() -> None:
