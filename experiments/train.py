@@ -1,14 +1,12 @@
 """`tandem train`: a preset, or a run that goes on, from flags to a finished run folder."""
 
 import json
-import signal
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -120,14 +118,8 @@ def train_run(
 
 @contextmanager
 def _explained(run: Path) -> Iterator[None]:
-    """An error keeps its traceback and says how to go on; a stopped job saves what it has, as Ctrl-C does."""
-
-    def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
+    """An error keeps its traceback, and whatever ends a run says how to go on."""
     again = f"tandem train --resume {run}"
-    on_main = threading.current_thread() is threading.main_thread()  # Tune runs trials in another thread
-    before = signal.signal(signal.SIGTERM, interrupt) if on_main else None
     try:
         yield
     except KeyboardInterrupt:
@@ -137,9 +129,6 @@ def _explained(run: Path) -> Iterator[None]:
         raise RunFailed(
             f"{traceback.format_exc()}\nthe run ended with {type(error).__name__}; once mended, go on with: {again}"
         ) from None
-    finally:
-        if on_main:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _train_and_look(preset: str, config: TrainConfig, run: Path, clip_steps: int, resume_step: int | None) -> None:

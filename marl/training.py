@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +46,24 @@ def quiet_stderr() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(shown, 2)
             os.close(shown)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """A stopped job saves what it has, as Ctrl-C does. Ray takes SIGTERM for itself when it starts, so this comes
+    after. Only the main thread may; elsewhere (a Tune trial) nothing changes."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: a handler that was not set from Python
 
 
 def start_ray(num_cpus: int) -> None:
@@ -171,22 +191,8 @@ def train(
         raise ValueError(f"{run} holds checkpoints of an earlier run; resume that one or give another folder")
     training = Training(config, run)
     try:
-        if resume and (source := checkpoint.newest(run)):
-            training.restore(source)
-        last_save = last_eval = time.monotonic()
-        while not training.done:
-            metrics = training.step()
-            interval = config.evaluation.interval_s
-            if interval and time.monotonic() - last_eval >= interval and not training.done:
-                metrics |= training.evaluate(config.evaluation.interval_episodes)
-                if look:
-                    look(training.progress["env_steps"], training.policy())
-                last_eval = time.monotonic()
-            report(training.progress["env_steps"], metrics)
-            if time.monotonic() - last_save >= config.checkpoint_interval_s and not training.done:
-                training.save()
-                last_save = time.monotonic()
-        training.save()
+        with sigterm_as_interrupt():
+            _loop(training, report, look, resume)
         return training.policy()
     except KeyboardInterrupt:
         if training.progress["iterations"]:
@@ -194,3 +200,23 @@ def train(
         raise
     finally:
         training.stop()
+
+
+def _loop(training: Training, report: Report, look: Look | None, resume: bool) -> None:
+    config = training.config
+    if resume and (source := checkpoint.newest(training.run)):
+        training.restore(source)
+    last_save = last_eval = time.monotonic()
+    while not training.done:
+        metrics = training.step()
+        interval = config.evaluation.interval_s
+        if interval and time.monotonic() - last_eval >= interval and not training.done:
+            metrics |= training.evaluate(config.evaluation.interval_episodes)
+            if look:
+                look(training.progress["env_steps"], training.policy())
+            last_eval = time.monotonic()
+        report(training.progress["env_steps"], metrics)
+        if time.monotonic() - last_save >= config.checkpoint_interval_s and not training.done:
+            training.save()
+            last_save = time.monotonic()
+    training.save()

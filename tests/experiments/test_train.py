@@ -191,3 +191,24 @@ def test_a_job_on_a_cluster_trains_and_leaves_its_run_here(ray_head, tmp_path) -
     assert agents.load(run).spec.num_agents == 4
     listed = subprocess.run(command("jobs"), capture_output=True, text=True, timeout=60, check=False)
     assert "SUCCEEDED" in listed.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_saves_what_it_has(how, tmp_path) -> None:
+    flags = ["--env-steps", "1000000", "--checkpoint-interval-s", "9999", "--runs-dir", str(tmp_path)]
+    with subprocess.Popen(
+        command("train", "tiny-lab2d-harvest-acam", *flags), stdout=subprocess.PIPE, text=True
+    ) as run:
+        try:
+            lines = wait_for(lambda: next(tmp_path.glob("*/*/metrics.jsonl"), None))
+            wait_for(lambda: len(lines.read_text().splitlines()) >= 2)
+            run.send_signal(how)
+            out, _ = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert run.returncode == 130
+    assert "stopped; go on with: tandem train --resume" in out
+    saved = checkpoint.newest(lines.parent)
+    assert saved is not None
+    last = json.loads(lines.read_text().splitlines()[-1])
+    assert checkpoint.progress_of(saved)["env_steps"] >= last["step"]
