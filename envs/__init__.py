@@ -44,15 +44,14 @@ def config(name: str, **options: Any) -> EnvConfig:
 
 
 def to_json(settings: EnvConfig) -> dict[str, Any]:
-    """`settings` as plain data: {"name": "suite/level", option: value}."""
-    suite = "football" if isinstance(settings, FootballConfig) else "lab2d"
-    options = asdict(settings)
-    return {"name": f"{suite}/{options.pop('level')}", **options}
+    """`settings` as plain data: {"suite": ..., "level": ..., option: value}."""
+    return {"suite": "football" if isinstance(settings, FootballConfig) else "lab2d", **asdict(settings)}
 
 
 def from_json(data: dict[str, Any]) -> EnvConfig:
     """The inverse of `to_json`. Raises ValueError as `config`."""
-    return config(data["name"], **{key: value for key, value in data.items() if key != "name"})
+    options = {key: value for key, value in data.items() if key not in ("suite", "level")}
+    return config(f"{data['suite']}/{data['level']}", **options)
 
 
 def for_evaluation(settings: EnvConfig) -> EnvConfig:

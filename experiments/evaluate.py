@@ -53,9 +53,11 @@ def eval_command(args: list[str]) -> int:
         value = getattr(command, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
+    if command.output:
+        flags.check_writable(command.output)
     if command.seed < 0:
         raise ValueError(f"--seed must not be negative, got {command.seed}")
-    env = envs.config(command.env) if command.env else runs.environment_of(command.run)
+    env = envs.config(command.env) if command.env is not None else runs.environment_of(command.run)
     is_run = (command.run / "config.json").is_file()
     count = command.episodes or (runs.read(command.run)[1].evaluation if is_run else EvalSettings()).episodes
     deterministic = chosen_mode(command.run, command.deterministic)
@@ -72,7 +74,7 @@ def eval_command(args: list[str]) -> int:
             workers=command.workers,
         )
     summaries = {name: summarise(episodes) for name, episodes in results.items()}
-    print_comparison(summaries, count, envs.to_json(env)["name"])
+    print_comparison(summaries, count, env.level)
     if command.output:
         write_jsonl(command.output, results["trained"])
         say(f"episodes: {command.output}")

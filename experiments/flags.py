@@ -1,10 +1,13 @@
 """Flags from typed configurations (tyro), with errors in one sentence instead of a box."""
 
 import contextlib
+import errno
 import io
 import os
 import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -46,9 +49,10 @@ def _sentence(box: str) -> str:
     text = " ".join(line.strip("│|+╭╮╰╯ \n") for line in plain.splitlines())
     parts = [part.strip() for part in re.split(r"[-─]{5,}", text)]  # title, message, hints, pointer to --help
     message = parts[1] if len(parts) > 1 else text
+    message = re.sub(r"^Missing from .*?: (\S+) .*", r"\1 is missing", message)
     message = re.sub(r"^Error parsing config\.?(\S*): ", "", message).partition(" Got errors:")[0]
     close = re.search(r"Perhaps you meant:\s+(\S+)", text)
-    return message.strip(" .") + (f"; perhaps you meant {close.group(1)}" if close else "")
+    return message.strip(" .") + (f"; perhaps you meant {close.group(1).strip(',')}" if close else "")
 
 
 def split_name(args: list[str]) -> tuple[str | None, list[str]]:
@@ -66,6 +70,18 @@ def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
                 raise FlagError(f"{flag} needs a value")
             return args[index + 1], args[:index] + args[index + 2 :]
     return None, args
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folder of `path`. Raises ValueError if a file cannot be written there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}") from None
 
 
 def say(text: str) -> None:

@@ -21,10 +21,12 @@ def presets_command(args: list[str]) -> int:
     flags.parse(_NoFlags, args, prog="tandem presets", example="tandem presets", about=presets_command.__doc__ or "")
     table = Table()
     for heading in ("preset", "what", "measure", "expected"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading == "preset", overflow="fold")
     for preset in presets.all_presets().values():
         table.add_row(preset.name, preset.summary, preset.metric, preset.expected)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print("Each has a twin of a few seconds, tiny-PRESET, to try things out.", highlight=False)
     return 0
 
 

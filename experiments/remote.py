@@ -1,5 +1,6 @@
 """The commands around a Ray cluster: cluster, submit, jobs, logs, stop."""
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -8,8 +9,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments import cluster, flags, jobs, presets
+from experiments import cluster, flags, jobs
 from experiments.flags import say
+from experiments.train import parse_train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +58,16 @@ def submit_command(args: list[str]) -> int:
             say(f"usage: {SUBMIT}\n\n{submit_command.__doc__}\n{WHERE}\n\nExample: {SUBMIT_EXAMPLE}")
             return 0
         flag, equals, value = rest[0].partition("=")
-        if flag != "--address" or not (equals or rest[1:]):
+        if flag == "--address" and not equals and not rest[1:]:
+            raise flags.FlagError(f"--address needs a value; usage: {SUBMIT}")
+        if flag != "--address":
             raise flags.FlagError(f"{rest[0]!r} is not a flag of submit; usage: {SUBMIT}")
         address, rest = (value, rest[1:]) if equals else (rest[1], rest[2:])
     if not rest or rest[0] != "train":
         raise flags.FlagError(f"only train can be submitted, got {' '.join(rest) or 'nothing'!r}; usage: {SUBMIT}")
-    if len(rest) > 1 and not rest[1].startswith("-"):
-        presets.get(rest[1])  # a typing error is cheaper here than on the cluster
+    if not any(arg.split("=")[0] == "--resume" for arg in rest):
+        parse_train(rest[1:])  # a typing error is cheaper here than on the cluster
+    logging.getLogger("ray").setLevel(logging.WARNING)
     job_id = jobs.submit(rest, address=address)
     where = f" --address {address}" if address else ""
     say(f"submitted {job_id}\nfollow it: tandem logs {job_id} --follow{where}    stop it: tandem stop {job_id}{where}")
@@ -84,7 +89,7 @@ def jobs_command(args: list[str]) -> int:
     )
     table = Table()
     for heading in ("job", "status", "started", "seconds", "command"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "job", overflow="fold")  # an id must stay whole to be copied
     for job in jobs.jobs(address=command.address):
         started = time.strftime("%m-%d %H:%M:%S", time.localtime(job.started_s)) if job.started_s else ""
         seconds = f"{(job.ended_s or time.time()) - job.started_s:.0f}" if job.started_s else ""

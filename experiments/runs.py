@@ -34,8 +34,10 @@ def config_from_json(data: dict[str, Any]) -> TrainConfig:
         parts = {name: cls(**data[name]) for name, cls in _PARTS.items()}
         rest = {key: value for key, value in data.items() if key not in _PARTS and key != "env"}
         return TrainConfig(env=envs.from_json(data["env"]), **parts, **rest)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not the configuration of a run: {error}") from None
+    except KeyError as error:
+        raise ValueError(f"{error} is missing") from None
+    except TypeError as error:
+        raise ValueError(f"a field does not exist or fit: {error}") from None
 
 
 def versions() -> dict[str, str]:
@@ -62,9 +64,11 @@ def git_sha() -> str:
 def create(runs_dir: Path, preset: str, config: TrainConfig, command: list[str]) -> Path:
     """Makes a new run folder. It appears with its config.json in it or not at all."""
     parent = runs_dir / preset
-    parent.mkdir(parents=True, exist_ok=True)
     staging = parent / f".new-{os.getpid()}-{time.time_ns()}"
-    staging.mkdir()
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(f"cannot make a run folder under {runs_dir}: {error.strerror}") from None
     record = {
         "preset": preset,
         "config": config_to_json(config),
@@ -94,8 +98,10 @@ def read(run: Path) -> tuple[str, TrainConfig]:
     try:
         record = json.loads(path.read_text())
         return record["preset"], config_from_json(record["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    except KeyError as error:
+        raise ValueError(f"{path} cannot be read: {error} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as the configuration of a run: {error}") from None
 
 
 def environment_of(path: Path) -> envs.EnvConfig:

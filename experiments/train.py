@@ -45,18 +45,27 @@ class TrainCommand:
 
 def train_command(args: list[str]) -> int:
     """Trains a preset, or goes on with a run."""
+    if {"-h", "--help"} & set(args) and args[0].startswith("-"):
+        say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\n\n`tandem train PRESET --help` lists the fields.")
+        say("Presets: " + ", ".join(presets.all_presets()))
+        return 0
+    preset, run, command = parse_train(args)
+    if command.dry_run:
+        say(json.dumps({"preset": preset, "config": runs.config_to_json(command.config)}, indent=2))
+        return 0
+    train_run(preset, command.config, command.runs_dir, clip_steps=command.clip_steps, resume=run, args=args)
+    return 0
+
+
+def parse_train(args: list[str]) -> tuple[str, Path | None, TrainCommand]:
+    """(preset, run to go on with, flags) of a training command. Raises ValueError for whatever does not fit."""
     name, rest = flags.split_name(args)
     resume, rest = flags.take(rest, "--resume")
-    if name is None and resume is None:
-        if {"-h", "--help"} & set(args):
-            say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\n\n`tandem train PRESET --help` lists the fields.")
-            say("Presets: " + ", ".join(presets.all_presets()))
-            return 0
-        raise flags.FlagError(f"no preset was named; usage: {USAGE} (`tandem presets` lists them)")
-    if name is not None and resume is not None:
-        raise flags.FlagError(f"give a preset or --resume RUN, not both (got {name!r} and --resume {resume})")
+    if (name is None) == (resume is None):
+        got = "no preset was named" if name is None else f"give a preset or --resume RUN, not both (got {name!r})"
+        raise flags.FlagError(f"{got}; usage: {USAGE} (`tandem presets` lists the presets)")
     run = Path(resume) if resume is not None else None
-    preset, stored = runs.read(run) if run else (str(name), presets.get(str(name)).make())
+    preset, stored = runs.read(run) if run is not None else (str(name), presets.get(str(name)).make())
     command = flags.parse(
         TrainCommand,
         rest,
@@ -67,13 +76,9 @@ def train_command(args: list[str]) -> int:
     )
     if command.clip_steps < 0:
         raise ValueError(f"--clip-steps must not be negative, got {command.clip_steps}")
-    if command.dry_run:
-        say(json.dumps({"preset": preset, "config": runs.config_to_json(command.config)}, indent=2))
-        return 0
     if run is not None:
         _check_resumable(run, stored, command.config)
-    train_run(preset, command.config, command.runs_dir, clip_steps=command.clip_steps, resume=run, args=args)
-    return 0
+    return preset, run, command
 
 
 def _check_resumable(run: Path, stored: TrainConfig, asked: TrainConfig) -> None:
@@ -102,11 +107,19 @@ def train_run(
 
     team_spec(config.env)  # a missing engine or an impossible environment, before there is a folder
     done = None
+    source = checkpoint.newest(resume) if resume else None
+    if resume and source:
+        checkpoint.check(source)
+        steps = checkpoint.progress_of(source)["env_steps"]
+        if steps >= config.env_steps and (resume / "evaluation.jsonl").exists():
+            raise ValueError(
+                f"{resume} has done {steps:,} of its {config.env_steps:,} steps; give a larger --env-steps"
+            )
     if resume is None:
         run = runs.create(runs_dir, preset, config, ["tandem", "train", *(args or [preset])])
         say(f"run folder: {run}")
     else:
-        run, source = resume, checkpoint.newest(resume)
+        run = resume
         done = checkpoint.progress_of(source)["env_steps"] if source else 0
         runs.rewrite_config(run, config)
         say(f"going on with {run} from {f'{done:,} environment steps' if done else 'the beginning'}")

@@ -57,6 +57,9 @@ def video_command(args: list[str]) -> int:
     for name, least in (("episode", 0), ("episodes", 1), ("steps", 1), ("fps", 1)):
         if getattr(command, name) < least:
             raise ValueError(f"--{name} must be at least {least}, got {getattr(command, name)}")
+    flags.check_writable(command.output)
+    if command.fps > 120:
+        raise ValueError(f"--fps must be at most 120, got {command.fps}")
     env, policy = runs.environment_of(command.run), agents.load(command.run)
     frames = []
     with Steps("drawing", command.steps) as progress:
@@ -82,7 +85,7 @@ def _write(command: VideoCommand, frames: list[media.Frame]) -> None:
     tracking.write_video(command.output, clip(frames, command.fps), command.fps)
     maps = command.output.with_name(command.output.stem + "-attention.png")
     tracking.write_png(maps, media.attention_figure(frames, f"attention in episode {command.episode}"))
-    say(f"{command.output} ({len(frames)} steps) and {maps}")
+    say(f"{command.output} ({len(frames)} frames) and {maps}")
     for frame in frames:
         if frame.ended:
             say("an episode ended with " + ", ".join(f"{name} {value:.3g}" for name, value in frame.numbers.items()))

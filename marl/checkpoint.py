@@ -15,6 +15,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 
+import agents
 from agents import Policy
 
 
@@ -33,6 +34,16 @@ def progress_of(checkpoint: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{checkpoint} cannot be read as a checkpoint: {error}") from None
     return progress
+
+
+def check(checkpoint: Path) -> None:
+    """Raises ValueError in one sentence for a checkpoint that is damaged."""
+    progress_of(checkpoint)
+    agents.load(checkpoint / "policy")
+    for name in ("algorithm_state.pkl", "learner_group/learner/state.pkl"):
+        path = checkpoint / "rllib" / name
+        if not path.is_file() or path.stat().st_size == 0:
+            raise ValueError(f"{path} is missing or empty, so the run cannot go on from {checkpoint}")
 
 
 def save(run: Path, algorithm: Algorithm, policy: Policy, progress: dict[str, Any], keep: int) -> Path:

@@ -12,14 +12,14 @@ Device = Literal["auto", "cpu", "cuda"]
 
 def _positive(owner: object, *names: str) -> None:
     for name in names:
-        if not getattr(owner, name) > 0:  # so that NaN fails too
-            raise ValueError(f"{name} must be positive, got {getattr(owner, name)}")
+        if not 0 < getattr(owner, name) < float("inf"):  # NaN fails too
+            raise ValueError(f"{name} must be positive and finite, got {getattr(owner, name)}")
 
 
 def _not_negative(owner: object, *names: str) -> None:
     for name in names:
-        if not getattr(owner, name) >= 0:
-            raise ValueError(f"{name} must not be negative, got {getattr(owner, name)}")
+        if not 0 <= getattr(owner, name) < float("inf"):
+            raise ValueError(f"{name} must be finite and not negative, got {getattr(owner, name)}")
 
 
 def _fraction(owner: object, *names: str) -> None:
@@ -146,6 +146,8 @@ class TrainConfig:
         if self.time_s is not None:
             _positive(self, "time_s")
         _not_negative(self, "seed")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {self.seed}")
         if self.device not in get_args(Device):
             raise ValueError(f"device {self.device!r} does not exist; allowed: {', '.join(get_args(Device))}")
         if self.runners.num_envs * max(1, self.runners.num_runners) > self.ppo.batch_env_steps:

@@ -24,7 +24,7 @@ def harvest() -> TrainConfig:
         env=Lab2dConfig(level="commons_harvest", players=4, team_reward=True),
         ppo=PPOSettings(learning_rate=1e-3, learning_rate_end=1e-4, reward_scale=0.25, grad_clip=1.0),
         runners=RunnerSettings(num_envs=16),
-        env_steps=300_000,
+        env_steps=240_000,
     )
 
 
