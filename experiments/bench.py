@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
+from agents import NetworkConfig
 from experiments import flags
 from experiments.flags import say
 from experiments.progress import Steps
@@ -195,7 +196,12 @@ def _runner_loops(env: envs.EnvConfig, num_envs: int, seed: int) -> Iterator[tup
     from marl.algorithm import ppo_config, team_spec
     from marl.runner import TeamVecRunner
 
-    config = marl.TrainConfig(env=env, runners=marl.RunnerSettings(num_runners=0, num_envs=num_envs), seed=seed)
+    config = marl.TrainConfig(
+        env=env,
+        network=NetworkConfig(hidden=64),
+        runners=marl.RunnerSettings(num_runners=0, num_envs=num_envs),
+        seed=seed,
+    )
     settings = ppo_config(config, team_spec(env))
     teams = [envs.make_team(env) for _ in range(num_envs)]
     rng, spec = np.random.default_rng(seed), teams[0].spec

@@ -5,6 +5,7 @@ observation of the next one, so the final observation is kept apart: truncation 
 """
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -45,6 +46,13 @@ class Rollout:
     def slot(self, step: int, env: int) -> Obs:
         """The place of one observation, to be passed to an environment as `out`."""
         return {key: value[step, env] for key, value in self.obs.items()}
+
+    def slots(self, step: int) -> Iterator[Obs]:
+        """`slot(step, env)` of every environment in order; quicker than one at a time."""
+        keys = self.obs.keys()
+        return (
+            dict(zip(keys, views, strict=True)) for views in zip(*(v[step] for v in self.obs.values()), strict=True)
+        )
 
     def end(self, step: int, env: int, terminated: bool, truncated: bool) -> None:
         """Notes that `step` ended an episode; the final observation is in row step + 1 and is copied from there."""

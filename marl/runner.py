@@ -148,22 +148,27 @@ class TeamVecRunner(SingleAgentEnvRunner):
 
     def _step_all(self, rollout: Rollout, t: int) -> int:
         """Steps every environment with the actions of row t. Returns how many episodes ended."""
-        finished = 0
-        actions, rewards = rollout.actions[t], rollout.rewards[t]
-        for index, env in enumerate(self.env.envs):
-            out = rollout.slot(t + 1, index)
-            _, rewards[index], terminated, truncated, info = env.step(actions[index], out)
-            self._lengths[index] += 1
-            self._returns[index] += rewards[index]
-            cut = self._lengths[index] >= self._cuts[index]
-            if terminated or truncated or cut:
-                rollout.end(t, index, terminated, not terminated)
-                if terminated or truncated:
-                    finished += 1
-                    self._log_episode(index, info)
-                self._cuts[index] = np.iinfo(np.int64).max
-                self._reset(index, out)
-        return finished
+        ends = []
+        rewards, slots = rollout.rewards[t], rollout.slots(t + 1)
+        for index, (env, actions, out) in enumerate(zip(self.env.envs, rollout.actions[t], slots, strict=True)):
+            _, rewards[index], terminated, truncated, info = env.step(actions, out)
+            if terminated or truncated:
+                ends.append((index, terminated, info))
+        self._lengths += 1
+        self._returns += rewards
+        for index, terminated, info in ends:
+            self._log_episode(index, info)
+            self._end(rollout, t, index, terminated)
+        if (self._lengths >= self._cuts).any():
+            for index in np.flatnonzero(self._lengths >= self._cuts):
+                self._end(rollout, t, int(index), False)
+        return len(ends)
+
+    def _end(self, rollout: Rollout, t: int, index: int, terminated: bool) -> None:
+        """Closes the episode of one environment (whatever did not terminate was truncated) and begins the next."""
+        rollout.end(t, index, terminated, not terminated)
+        self._cuts[index] = np.iinfo(np.int64).max
+        self._reset(index, rollout.slot(t + 1, index))
 
     def _log_episode(self, index: int, info: dict[str, Any]) -> None:
         self._log_episode_metrics(int(self._lengths[index]), float(self._returns[index].mean()), 0.0)

@@ -22,6 +22,7 @@ def harvest() -> TrainConfig:
     return replace(
         base(),
         env=Lab2dConfig(level="commons_harvest", players=4, team_reward=True),
+        network=NetworkConfig(hidden=64),
         ppo=PPOSettings(learning_rate=1e-3, learning_rate_end=1e-4, reward_scale=0.25, grad_clip=1.0),
         runners=RunnerSettings(num_envs=16),
         env_steps=240_000,
@@ -52,12 +53,12 @@ def football(level: str, **env: Any) -> TrainConfig:
 
 
 def empty_goal() -> TrainConfig:
-    """One attacker in front of an empty goal: the smallest football task, two minutes."""
+    """One attacker in front of an empty goal: the smallest football task, about two minutes."""
     config = football("team_empty_goal_close")
     return replace(
         config,
         ppo=replace(config.ppo, batch_env_steps=1024, minibatch_env_steps=256, learning_rate=1e-3),
-        env_steps=25_000,
+        env_steps=60_000,
     )
 
 
