@@ -71,10 +71,10 @@ class Tracker:
         )
         return path
 
-    def hparams(self, config: dict[str, Any], metrics: dict[str, float]) -> None:
+    def hparams(self, step: int, config: dict[str, Any], metrics: dict[str, float]) -> None:
         """The resolved configuration beside the final metrics, on TensorBoard's HPARAMS page."""
         flat = flatten(config)
-        self.writer.add_hparams(flat, metrics, run_name=".")
+        self.writer.add_hparams(flat, metrics, run_name=".", global_step=step)
 
     def close(self) -> None:
         self.writer.close()

@@ -185,7 +185,7 @@ def _finish(policy: Policy, config: TrainConfig, run: Path, tracker: "Tracker", 
     ends = {f"eval/{name}_{end}": numbers[end] for name, numbers in summary.items() for end in ("low", "high")}
     means = {f"eval/{name}": numbers["mean"] for name, numbers in summary.items()}
     tracker.scalars(done, means | ends)
-    tracker.hparams(runs.config_to_json(config), means)
+    tracker.hparams(done, runs.config_to_json(config), means)
     picture(tracker, policy, config, done, clip_steps)
     say(f"{metric}: {interval(summary[metric])} in {len(episodes)} held-out episodes, after {done:,} environment steps")
     say(f"again:   tandem eval {run}\na clip:  tandem video {run}")

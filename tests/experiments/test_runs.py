@@ -81,10 +81,11 @@ def test_media_reach_tensorboard_and_the_folder(tmp_path) -> None:
     picture = rng.integers(0, 255, (40, 60, 3), np.uint8)
     assert np.array_equal(np.asarray(Image.open(tracker.image("attention", 5, picture))), picture)
     tracker.video("clip", 5, [picture, 255 - picture], fps=10)
-    tracker.hparams({"a": {"b": 1, "c": None}}, {"eval/scored": 0.5})
+    tracker.hparams(5, {"a": {"b": 1, "c": None}}, {"eval/scored": 0.5})
     tracker.close()
     reader = events(tmp_path)
     assert set(reader.Tags()["images"]) == {"media/attention", "media/clip"}
+    assert [event.step for event in reader.Scalars("eval/scored")] == [5]
     gif = reader.Images("media/clip")[0].encoded_image_string
     assert gif[:4] == b"GIF8"
     assert {path.name for path in (tmp_path / "media").iterdir()} == {
