@@ -40,7 +40,7 @@ def quickstart_command(args: list[str]) -> int:
     from marl.evaluation import RANDOM, summarise
 
     table = Table(title="held-out episodes: mean [95% interval]")
-    for heading in ("preset", "measure", "random", "trained", "env steps", "training", "clip"):
+    for heading in ("measure", "random", "trained", "env steps", "training"):
         table.add_column(heading, overflow="fold")
     done: list[Path] = []
     for name in PRESETS:
@@ -52,18 +52,18 @@ def quickstart_command(args: list[str]) -> int:
         episodes, workers = config.evaluation.episodes, os.cpu_count() or 1
         what = "the random policy on the same seeds"
         baseline = summarise(evaluate_with_progress(what, RANDOM, config.env, episodes=episodes, workers=workers))
-        clip = max((run / "media").glob("clip-*.mp4"), key=lambda path: path.stat().st_mtime)
         table.add_row(
-            name, preset.metric, interval(baseline[preset.metric]), interval(facts["trained"]),
-            f"{facts['steps']:,}", time.strftime("%M:%S", time.gmtime(facts["seconds"])), str(clip),
+            f"{name}\n{preset.metric}", interval(baseline[preset.metric]), interval(facts["trained"]),
+            f"{facts['steps']:,}", time.strftime("%M:%S", time.gmtime(facts["seconds"])),
         )  # fmt: skip
         done.append(run)
     say("")
     Console().print(table)
     say(f"\nTensorBoard:  .venv/bin/tensorboard --logdir {command.runs_dir}")
     for run in done:
+        say(f"clip:         {max((run / 'media').glob('clip-*.mp4'))}")
         say(f"evaluate:     .venv/bin/tandem eval {run}")
-    say(f"a clip:       .venv/bin/tandem video {done[-1]} -o clip.mp4")
+    say(f"a longer one: .venv/bin/tandem video {done[-1]} -o clip.mp4")
     say(f"go on:        .venv/bin/tandem train --resume {done[0]} --env-steps 1000000")
     say("other tasks:  .venv/bin/tandem presets")
     return 0

@@ -44,6 +44,6 @@ def _with_lines(canvas: Image.Image, points: np.ndarray, attention: np.ndarray) 
         middle = (points[i] + points[j]) / 2
         ends = [tuple(points[i]), tuple(middle)]
         pen.line(ends, fill=(*_LINE, int(40 + 215 * weight)), width=1 + round(5 * weight))
-    for agent, (x, y) in enumerate(points):  # the numbers of the attention maps
+    for agent, (x, y) in enumerate(points if len(points) > 1 else []):  # the numbers of the attention maps
         pen.text((x + 7, y - 16), str(agent), fill=(255, 255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0, 255))
     return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
