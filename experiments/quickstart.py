@@ -41,7 +41,7 @@ def quickstart_command(args: list[str]) -> int:
 
     table = Table(title="held-out episodes: mean [95% interval]")
     for heading in ("measure", "random", "trained", "env steps", "training"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "measure")
     done: list[Path] = []
     for name in PRESETS:
         preset = presets.get(f"tiny-{name}" if command.tiny else name)
