@@ -46,13 +46,14 @@ def test_each_prediction_becomes_x0(prediction: Any) -> None:
     assert call[2] is cond
 
 
-def test_the_conversion_runs_in_the_dtype_of_z() -> None:
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_the_conversion_runs_in_the_dtype_of_z(prediction: Any) -> None:
     """A bfloat16 answer (autocast) is cast up first: the result is the float32 conversion of the rounded answer."""
     _, eps, z, log_snr = problem(torch.float32)
     rounded = eps.bfloat16()
-    result = Denoiser(Fixed(rounded), "eps")(z, log_snr)
+    result = Denoiser(Fixed(rounded), prediction)(z, log_snr)
     assert result.dtype == torch.float32
-    assert torch.equal(result, process.x0_from_eps(z, rounded.float(), log_snr))
+    assert torch.equal(result, Denoiser(Fixed(rounded.float()), prediction)(z, log_snr))
 
 
 def test_under_autocast_x0_is_float32() -> None:
@@ -196,7 +197,9 @@ def test_dynamic_threshold_has_no_size_limit() -> None:
 def test_static_threshold() -> None:
     x0 = torch.tensor([[-3.0, -1.0, 0.2, 0.9, 4.0]])
     assert static_threshold(Fixed(x0))(x0, torch.zeros(1)).tolist() == torch.tensor([[-1, -1, 0.2, 0.9, 1]]).tolist()
-    assert static_threshold(Fixed(x0), 0.0, 0.5)(x0, torch.zeros(1)).max() == 0.5
+    assert torch.equal(
+        static_threshold(Fixed(x0), -2.0, 0.5)(x0, torch.zeros(1)), torch.tensor([[-2, -1, 0.2, 0.5, 0.5]])
+    )
 
 
 def test_wrong_thresholds_are_refused() -> None:

@@ -60,6 +60,8 @@ def even_spread(times: torch.Tensor) -> None:
 def test_times_are_evenly_spread_over_the_global_batch() -> None:
     parts = [noise.low_discrepancy_times(source, 4, device="cpu") for source in split([4, 8])]
     even_spread(torch.cat(parts))
+    later = noise.low_discrepancy_times(split([4, 8], step=6)[0], 4, device="cpu")
+    assert not torch.equal(later, parts[0])  # each step has its own offset
     even_spread(noise.low_discrepancy_times(torch.Generator().manual_seed(0), 7, device="cpu"))
 
 
@@ -98,6 +100,12 @@ def test_numbers_have_the_asked_distribution() -> None:
     assert abs(uniform.var() - 1 / 12) < 0.002
     like = torch.zeros(3, 2, dtype=torch.float32)
     assert noise.normal_like(torch.Generator(), like).dtype == torch.float32
+
+
+def test_mix_is_splitmix64() -> None:
+    """The first output of the published generator for seeds 0 and 1234567, without its lowest bit."""
+    assert noise.mix(0) == 0xE220A8397B1DCDAF >> 1
+    assert noise.mix(1234567) == 6457827717110365317 >> 1
 
 
 def test_mixed_seeds_do_not_collide_and_their_bits_are_balanced() -> None:

@@ -113,7 +113,7 @@ def test_transition_continues_the_process(s: float, t: float) -> None:
         context.prec = 50
         truth = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
     assert scale.item() == pytest.approx(float(alpha_t / alpha_s), rel=1e-13)
-    assert variance.item() == pytest.approx(float(truth), rel=2e-9 if s - t < 1e-5 else 1e-12)
+    assert variance.item() == pytest.approx(float(truth), rel=1e-12)
 
 
 @pytest.mark.parametrize(("s", "t"), PAIRS)
@@ -127,12 +127,11 @@ def test_posterior_is_gaussian_conditioning(s: float, t: float) -> None:
         from_x0 = alpha_s - gain * alpha_t
         variance = sigma_s**2 - gain * covariance
     x0, z_t = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    loose = 2e-9 if s - t < 1e-5 else 1e-12  # the difference of two given levels has that many digits
     mean, ours = process.posterior(z_t, x0, level(s), level(t))
     assert_close(mean, float(gain) * z_t + float(from_x0) * x0, rtol=1e-11, atol=1e-13)
     only_x0, _ = process.posterior(torch.zeros_like(x0), x0, level(s), level(t))
-    assert_close(only_x0, float(from_x0) * x0, rtol=loose, atol=0)
-    assert ours.item() == pytest.approx(float(variance), rel=loose)
+    assert_close(only_x0, float(from_x0) * x0, rtol=1e-12, atol=0)
+    assert ours.item() == pytest.approx(float(variance), rel=1e-12)
 
 
 def test_posterior_in_matrix_form_with_a_level_per_example() -> None:
