@@ -165,6 +165,7 @@ def langevin(
     """
     if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}")
+    log_snr = log_snr.to(z.device)
     _, sigma = process.alpha_sigma(log_snr)
     eps = process.eps_from_x0(z, _call(denoise, z, log_snr, cond), log_snr)
     fresh = noise.normal_like(_needed(generator), z)
