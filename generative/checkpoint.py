@@ -1,0 +1,126 @@
+"""Checkpoints of a run, in a folder or under a URL (s3://, gs://, memory://): whole or not there.
+
+    checkpoints/000000012000/model.json           what the model is
+                             model.safetensors    the averaged weights: what people load
+                             train.safetensors    the trained weights and the optimiser's moments, to go on from
+                             progress.json        where the run stood
+                             manifest.json        sizes and SHA-256 of the files above, written last
+
+A folder without its manifest, or whose files do not fit it, is not a checkpoint: that holds on an object store too,
+where nothing can be renamed. Nothing is pickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+MANIFEST = "manifest.json"
+DIGITS = 12
+"""Steps are written with leading zeros, so that names sort."""
+
+
+class Store:
+    """The checkpoints under one root, a path or a URL that fsspec understands."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Raises ValueError for a URL of a kind that is not installed."""
+        import fsspec
+        from fsspec.implementations.local import LocalFileSystem
+
+        try:
+            self.fs, self.root = fsspec.url_to_fs(str(root))
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"storage {str(root)!r} cannot be used: {error}") from None
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def newest(self) -> int | None:
+        """The newest step with a whole checkpoint, or None."""
+        return next((step for step in reversed(self.steps()) if self.fs.exists(self.path(step, MANIFEST))), None)
+
+    def steps(self) -> list[int]:
+        """All steps with a folder, whole or not, rising."""
+        if not self.fs.exists(self.root):
+            return []
+        self.fs.invalidate_cache()
+        names = (path.rstrip("/").rsplit("/", 1)[-1] for path in self.fs.ls(self.root, detail=False))
+        return sorted(int(name) for name in names if len(name) == DIGITS and name.isdigit())
+
+    def path(self, step: int, *names: str) -> str:
+        return "/".join([self.root, f"{step:0{DIGITS}d}", *names])
+
+    def save(self, step: int, files: dict[str, bytes], keep: int) -> None:
+        """Writes a checkpoint, then removes all but the newest `keep`. One that is there already stays as it is."""
+        if self.fs.exists(self.path(step, MANIFEST)):
+            return
+        manifest = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()}
+        everything = {**files, MANIFEST: json.dumps(manifest, indent=2).encode()}
+        if self.is_local:
+            self._rename_into_place(step, everything)
+        else:
+            for name, data in everything.items():  # the manifest comes last
+                self.fs.pipe_file(self.path(step, name), data)
+        for old in self.steps()[:-keep]:
+            self._remove(old)
+
+    def read(self, step: int, name: str) -> bytes:
+        """One file of a checkpoint. Raises ValueError in one sentence if it is missing or not what was written."""
+        try:
+            manifest = json.loads(self.fs.cat_file(self.path(step, MANIFEST)))
+            data, noted = self.fs.cat_file(self.path(step, name)), manifest[name]
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{self.path(step)} is not a whole checkpoint ({name}: {error!r})") from None
+        if len(data) != noted["bytes"] or _sha256(data) != noted["sha256"]:
+            raise ValueError(f"{self.path(step, name)} is damaged: its checksum differs from the one in {MANIFEST}")
+        return data
+
+    def _rename_into_place(self, step: int, files: dict[str, bytes]) -> None:
+        target = Path(self.path(step))
+        temporary = target.with_name(f".writing-{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        shutil.rmtree(target, ignore_errors=True)  # the remains of a removal that was cut short: it has no manifest
+        temporary.replace(target)
+
+    def _remove(self, step: int) -> None:
+        """The manifest goes first: what is left of a removal that is cut short must not look whole."""
+        if self.fs.exists(self.path(step, MANIFEST)):
+            self.fs.rm_file(self.path(step, MANIFEST))
+        self.fs.rm(self.path(step), recursive=True)
+
+
+def pack(tensors: dict[str, Tensor]) -> bytes:
+    """Tensors as the bytes of a safetensors file."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def unpack(data: bytes, where: str) -> dict[str, Tensor]:
+    """The inverse of `pack`. Raises ValueError for bytes that are no safetensors file."""
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{where} cannot be read as safetensors: {error}") from None
+
+
+def load_into(put: Callable[..., Any], own: dict[str, Tensor], tensors: dict[str, Tensor], where: str) -> None:
+    """Calls `put(tensors)` (a load_state_dict) if names and shapes fit `own`. Raises ValueError naming what differs."""
+    if odd := sorted(set(own) ^ set(tensors)):
+        raise ValueError(f"{where} is of another model: {odd[0]!r} is only in {'it' if odd[0] in tensors else 'ours'}")
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            shapes = f"{tuple(tensor.shape)}, expected {tuple(own[name].shape)}"
+            raise ValueError(f"{where} is of another model: {name!r} has shape {shapes}")
+    put(tensors)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

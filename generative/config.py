@@ -1,0 +1,164 @@
+"""The typed configuration of one training run. Presets are instances of `TrainConfig`; flags come from its fields."""
+
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from generative.data.config import DataConfig
+from generative.papers.vdm import VDMConfig
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def positive(owner: object, *names: str) -> None:
+    """Raises ValueError if a field is not positive and finite."""
+    for name in names:
+        if not 0 < getattr(owner, name) < float("inf"):  # NaN fails too
+            raise ValueError(f"{name} must be positive and finite, got {getattr(owner, name)}")
+
+
+def not_negative(owner: object, *names: str) -> None:
+    """Raises ValueError if a field is negative or not finite."""
+    for name in names:
+        if not 0 <= getattr(owner, name) < float("inf"):
+            raise ValueError(f"{name} must be finite and not negative, got {getattr(owner, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSettings:
+    """AdamW, the moving average of the weights, and precision."""
+
+    batch: int = 128
+    """Pictures per optimiser step, over all workers."""
+    micro_batches: int = 1
+    """Each worker cuts its share into this many forward passes (gradient accumulation)."""
+    learning_rate: float = 2e-4
+    """Step size after the warm-up."""
+    schedule_learning_rate: float = 2e-3
+    """Step size of a learned noise schedule."""
+    decay: Literal["constant", "cosine"] = "constant"
+    """After the warm-up: constant, or half a cosine down to a hundredth at the last step."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up."""
+    beta1: float = 0.9
+    beta2: float = 0.99
+    adam_eps: float = 1e-8
+    weight_decay: float = 0.01
+    """On weights of two or more axes; never on biases and norms."""
+    grad_clip: float | None = 1.0
+    """Largest global norm of the network's gradient; off if None."""
+    ema: float = 0.9999
+    """Decay of the moving average of the weights per step, once warmed up."""
+    ema_warmup: bool = True
+    """The average starts short, with decay min(ema, (1 + step) / (10 + step)), so that it soon forgets the start."""
+    bf16: bool = False
+    """Run the network in bfloat16 (weights, loss and average stay float32). Slower on CPUs without matrix units."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    channels_last: bool = False
+    """Keep pictures and convolutions in channels-last memory."""
+
+    def __post_init__(self) -> None:
+        positive(self, "batch", "micro_batches", "learning_rate", "schedule_learning_rate", "adam_eps")
+        not_negative(self, "warmup_steps", "weight_decay", "beta1", "beta2", "ema")
+        if self.grad_clip is not None:
+            positive(self, "grad_clip")
+        if max(self.beta1, self.beta2, self.ema) >= 1:
+            raise ValueError("beta1, beta2 and ema must be below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """What is measured and drawn on the way, and at the end."""
+
+    interval_s: float = 60.0
+    """Seconds of training between looks (bits per dimension on test pictures, samples); 0 means only at the end."""
+    images: int = 256
+    """Test pictures per look on the way."""
+    final_images: int | None = None
+    """Test pictures at the end; all if omitted."""
+    times: int = 8
+    """Noise levels per picture in an evaluation."""
+    samples: int = 64
+    """Pictures in a sample grid."""
+    sample_steps: int = 64
+    """Denoising steps per sample on the way and at the end."""
+
+    def __post_init__(self) -> None:
+        not_negative(self, "interval_s")
+        positive(self, "images", "times", "samples", "sample_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A run: a model on a set of pictures."""
+
+    model: VDMConfig = field(default_factory=VDMConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    steps: int = 2000
+    """Optimiser steps in all."""
+    time_s: float | None = None
+    """Stop after this many seconds of training, if sooner."""
+    workers: int = 1
+    """Processes of data-parallel training."""
+    threads: int | None = None
+    """Threads per worker on a CPU; the machine's cores divided by the workers if omitted."""
+    device: Device = "auto"
+    max_restarts: int = 3
+    """How often lost workers are replaced, each time going on from the newest checkpoint."""
+    checkpoint_interval_s: float = 60.0
+    """Seconds of training between checkpoints."""
+    checkpoint_interval_steps: int | None = None
+    """Steps between checkpoints, instead of seconds."""
+    keep_checkpoints: int = 2
+    storage: str | None = None
+    """Where checkpoints go: a folder or a URL (s3://..., gs://...); the run folder's checkpoints/ if omitted."""
+    report_interval_s: float = 2.0
+    """Seconds between points of the curves."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive(self, "steps", "workers", "checkpoint_interval_s", "keep_checkpoints", "report_interval_s")
+        not_negative(self, "seed", "max_restarts")
+        share = self.workers * self.optim.micro_batches
+        if self.optim.batch % share:
+            raise ValueError(
+                f"optim.batch must be a multiple of workers x optim.micro_batches ({share}), got {self.optim.batch}"
+            )
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as plain data."""
+    return asdict(config)
+
+
+def from_json(data: dict[str, Any]) -> TrainConfig:
+    """The inverse of `to_json`. Raises ValueError naming the field that does not exist or fit."""
+    return _read(TrainConfig, data, "")
+
+
+def _read(cls: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ValueError(f"{where or 'the configuration'} must be an object, got {data!r}")
+    hints, known = typing.get_type_hints(cls), {f.name for f in fields(cls)}
+    if odd := set(data) - known:
+        raise ValueError(f"{cls.__name__} has no field {sorted(odd)[0]!r}")
+    values = {}
+    for name, value in data.items():
+        parts = [part for part in _alternatives(hints[name]) if is_dataclass(part)]
+        if value is None or not parts:
+            values[name] = value
+        else:  # of several dataclasses, the one whose fields these are
+            fit = [part for part in parts if isinstance(value, dict) and set(value) <= {f.name for f in fields(part)}]
+            values[name] = _read((fit or parts)[0], value, f"{where}{name}.")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__}: a field does not fit: {error}") from None
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
