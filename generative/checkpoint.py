@@ -72,14 +72,7 @@ class Store:
 
     def read(self, step: int, name: str) -> bytes:
         """One file of a checkpoint. Raises ValueError in one sentence if it is missing or not what was written."""
-        try:
-            manifest = json.loads(self.fs.cat_file(self.path(step, MANIFEST)))
-            data, noted = self.fs.cat_file(self.path(step, name)), manifest[name]
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"{self.path(step)} is not a whole checkpoint ({name}: {error!r})") from None
-        if len(data) != noted["bytes"] or _sha256(data) != noted["sha256"]:
-            raise ValueError(f"{self.path(step, name)} is damaged: its checksum differs from the one in {MANIFEST}")
-        return data
+        return read(self.fs, self.path(step), name)
 
     def _rename_into_place(self, step: int, files: dict[str, bytes]) -> None:
         target = Path(self.path(step))
@@ -96,6 +89,18 @@ class Store:
         if self.fs.exists(self.path(step, MANIFEST)):
             self.fs.rm_file(self.path(step, MANIFEST))
         self.fs.rm(self.path(step), recursive=True)
+
+
+def read(fs: Any, folder: str, name: str) -> bytes:
+    """One file of a checkpoint's folder on an fsspec file system, checked against its manifest. Raises ValueError."""
+    try:
+        noted = json.loads(fs.cat_file(f"{folder}/{MANIFEST}"))[name]
+        data, size, sha256 = fs.cat_file(f"{folder}/{name}"), noted["bytes"], noted["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is not a whole checkpoint ({name}: {error!r})") from None
+    if len(data) != size or _sha256(data) != sha256:
+        raise ValueError(f"{folder}/{name} is damaged: its checksum differs from the one in {MANIFEST}")
+    return data
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:

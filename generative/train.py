@@ -159,6 +159,7 @@ def train(
         )
     if asked.is_set():
         raise KeyboardInterrupt
+    training.average.meta = training.about()
     return training.average
 
 

@@ -94,6 +94,10 @@ class Training:
             averages, weights = map(list, zip(*dtype_pairs, strict=True))
             torch._foreach_lerp_(averages, weights, 1 - decay)
 
+    def about(self) -> dict[str, Any]:
+        """What model.json says, and the `meta` of a loaded model."""
+        return {**self.meta, "config": to_json(self.config), "step": self.step}
+
     def files(self) -> dict[str, bytes]:
         """The checkpoint of this moment (see checkpoint.py)."""
         weights = {f"weights.{name}": value for name, value in self.model.state_dict().items()}
@@ -102,7 +106,7 @@ class Training:
             for parameter, state in self.optimizer.state.items()
             for key, value in state.items()
         }
-        about = {**self.meta, "config": to_json(self.config), "step": self.step}
+        about = self.about()
         progress = {"step": self.step, "train_s": self.train_s, "seed": self.config.seed}
         return {
             "model.json": json.dumps(about, indent=2).encode(),

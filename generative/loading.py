@@ -1,0 +1,71 @@
+"""Trained models from a run folder, a checkpoint or a folder with a model, on this machine or under a URL."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from generative import checkpoint
+from generative.checkpoint import Store
+from generative.config import TrainConfig, from_json
+from generative.papers.vdm import VDM
+
+
+def load(path: str | Path, device: str = "cpu") -> VDM:
+    """The model, with its averaged weights, ready to sample: model.sample(...), model.elbo(...), model.denoise(...).
+
+    Args:
+        path: a run folder or URL (its newest checkpoint), a folder of checkpoints, one checkpoint, or a folder with
+            model.json and model.safetensors.
+    Raises: ValueError in one sentence if there is no model, or its files are damaged. Nothing is unpickled.
+    """
+    store = Store(path)
+    if store.fs.exists(f"{store.root}/model.json"):
+        return read(*_files(store), str(path), device)
+    config = _run_config(store)
+    places = [Store(config.storage)] if config and config.storage else []
+    for place in (*places, Store(f"{path}/checkpoints"), store):
+        if (step := place.newest()) is not None:
+            return read(place.read(step, "model.json"), place.read(step, "model.safetensors"), place.path(step), device)
+    raise ValueError(f"{path} holds no model: no model.json and no checkpoint (a run writes one every minute)")
+
+
+def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> VDM:
+    """A model from the bytes of model.json and model.safetensors. Raises ValueError."""
+    try:
+        meta = json.loads(about)
+        config, shape = from_json(meta["config"]), tuple(int(n) for n in meta["shape"])
+        meta |= {"classes": list(meta["classes"]), "step": int(meta["step"]), "num_levels": int(meta["num_levels"])}
+        if len(shape) != 3:
+            raise ValueError(f"shape {shape} is not (channels, height, width)")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"model.json of {where} does not describe a model: {error!r}") from None
+    with torch.random.fork_rng(devices=[]):
+        model = VDM(config.model, shape, meta["num_levels"])
+    tensors = checkpoint.unpack(weights, f"model.safetensors of {where}")
+    checkpoint.load_into(model.load_state_dict, model.state_dict(), tensors, f"model.safetensors of {where}")
+    model.meta = meta
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _files(store: Store) -> tuple[bytes, bytes]:
+    """model.json and model.safetensors of a folder; checked against the manifest where there is one."""
+    names = ("model.json", "model.safetensors")
+    if store.fs.exists(f"{store.root}/{checkpoint.MANIFEST}"):
+        about, weights = (checkpoint.read(store.fs, store.root, name) for name in names)
+        return about, weights
+    try:
+        about, weights = (store.fs.cat_file(f"{store.root}/{name}") for name in names)
+    except OSError as error:
+        raise ValueError(f"{store.root} is not a whole model: {error}") from None
+    return about, weights
+
+
+def _run_config(store: Store) -> TrainConfig | None:
+    path = f"{store.root}/config.json"
+    if not store.fs.exists(path):
+        return None
+    try:
+        return from_json(json.loads(store.fs.cat_file(path))["config"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None  # another half's run, or another version's: what decides is whether there is a model
