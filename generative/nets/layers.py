@@ -9,14 +9,15 @@ Fourier features, the statistics of GroupNorm) is computed in float32; all else 
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Cond = dict[str, Tensor] | None
+Cond: TypeAlias = dict[str, Tensor] | None
+Way: TypeAlias = Literal["up", "down"]
 
 
 def sinusoid(position: Tensor, channels: int) -> Tensor:
@@ -91,7 +92,7 @@ def entry(cond: Cond, name: str, why: str) -> Tensor:
     return cond[name]
 
 
-def resampled(x: Tensor, way: Literal["up", "down"] | None) -> Tensor:
+def resampled(x: Tensor, way: Way | None) -> Tensor:
     """x at twice (nearest) or half (mean) the size."""
     if way == "up":
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -101,7 +102,7 @@ def resampled(x: Tensor, way: Literal["up", "down"] | None) -> Tensor:
 class Resample(nn.Module):
     """Twice or half the size by a convolution: nearest then 3x3, or 3x3 with stride 2."""
 
-    def __init__(self, channels: int, way: Literal["up", "down"]) -> None:
+    def __init__(self, channels: int, way: Way) -> None:
         super().__init__()
         self.way = way
         self.conv = nn.Conv2d(channels, channels, 3, stride=2 if way == "down" else 1, padding=1)
@@ -125,10 +126,11 @@ class ResBlock(nn.Module):
         *,
         dropout: float = 0.0,
         scale_shift: bool = False,
-        resample: Literal["up", "down"] | None = None,
+        resample: Way | None = None,
     ) -> None:
         super().__init__()
-        self.scale_shift, self.resample = scale_shift, resample
+        self.scale_shift = scale_shift
+        self.resample: Way | None = resample
         self.norm_1, self.norm_2 = group_norm(in_channels), group_norm(out_channels)
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.conv_2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))

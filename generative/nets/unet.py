@@ -6,7 +6,6 @@ step; an embedding that is added has no bias (the convolution before it has one)
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from generative.nets.layers import (
     Embedding,
     Resample,
     ResBlock,
+    Way,
     check_common,
     entry,
     fourier_features,
@@ -67,8 +67,9 @@ class UNetConfig:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
         object.__setattr__(self, "attention_resolutions", tuple(self.attention_resolutions))
         check_common(self)
-        good = len(self.multipliers) > 0 and min(self.multipliers) >= 1
-        require(good, f"multipliers must be positive, one for each level, got {self.multipliers}")
+        levels = self.multipliers
+        good = len(levels) > 0 and all(multiplier >= 1 for multiplier in levels)
+        require(good, f"multipliers must be positive, one for each level, got {levels}")
         sides = self.attention_resolutions
         require(all(side >= 1 for side in sides), f"attention_resolutions must be positive, got {sides}")
         require(self.cond_channels >= 0, f"cond_channels must be 0 (none) or positive, got {self.cond_channels}")
@@ -120,7 +121,7 @@ class UNet(nn.Module):
         options = {"dropout": config.dropout, "scale_shift": config.scale_shift}
         return Block(in_channels, out_channels, self.wide, heads, **options)
 
-    def _resample(self, channels: int, way: Literal["up", "down"]) -> ResBlock | Resample:
+    def _resample(self, channels: int, way: Way) -> ResBlock | Resample:
         config = self.config
         if not config.resample_in_block:
             return Resample(channels, way)
