@@ -1,7 +1,7 @@
 """The sets of pictures: what there is, where it comes from, and which function loads it.
 
-A new set is one entry of `SETS`: its `loader` names a function `(config, split, cache) -> ImageSet` as "module:function",
-imported when the set is used.
+A new set is one row here: its `loader` names a function `(config, split, cache) -> ImageSet` as "module:function",
+which is imported when the set is used.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from generative.data import digits, photos
 from generative.data.config import DataConfig
 from generative.data.fetch import Package, Progress, cache_dir, fetch
 from generative.data.images import ImageSet
+from generative.data.splits import SPLITS
 
 Loader = Callable[[DataConfig, str, Path | None], ImageSet]
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,36 @@ class SetRow:
     """True if the user names the files with DataConfig.path."""
 
 
-_ROWS: tuple[SetRow, ...] = ()
+_BY_HASH = "by a hash of the group's name, `holdout` each for validation and test; a group is a {}"
+_ROWS = (
+    SetRow(
+        name="digits",
+        what="1,797 handwritten digits, 8 x 8 grey, 17 levels, 10 classes",
+        packages=(digits.DIGITS,),
+        licence="BSD-3-Clause (scikit-learn); data CC BY 4.0 (UCI)",
+        size_mb=9.3,
+        split=_BY_HASH.format("picture"),
+        loader="generative.data.digits:load_digits",
+    ),
+    SetRow(
+        name="mnist",
+        what="70,000 handwritten digits, 28 x 28 grey (size=32 pads), 10 classes",
+        packages=(digits.MNIST,),
+        licence="CC BY-SA 3.0 (its authors); the package states none",
+        size_mb=20.3,
+        split="the official 60,000 for training and 10,000 for testing; no validation",
+        loader="generative.data.digits:load_mnist",
+    ),
+    SetRow(
+        name="photos",
+        what="crops of 334 photographs, RGB; name size, and downscale=2 against traces of compression",
+        packages=photos.PACKAGES,
+        licence="GPL-2+/GPL-3+, LGPL, CC BY-SA 3.0/4.0, CC BY 4.0: per package in its copyright file",
+        size_mb=158.1,
+        split=_BY_HASH.format("photograph, with those that look alike"),
+        loader="generative.data.photos:load",
+    ),
+)
 SETS: dict[str, SetRow] = {row.name: row for row in _ROWS}
 """Every set by name."""
 
