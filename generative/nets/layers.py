@@ -38,8 +38,11 @@ def fourier_features(z: Tensor, exponents: tuple[int, ...]) -> Tensor:
 
 
 def group_norm(channels: int) -> "GroupNorm":
-    """GroupNorm with as many groups, at most 32, as divide the channels."""
-    return GroupNorm(max(n for n in range(1, 33) if channels % n == 0), channels)
+    """GroupNorm with the most groups, up to 32, that divide the channels and have 4 or more each; one group if none do.
+
+    DDPM's narrowest layers have 4. Groups of one channel would take away an embedding that is added before the norm.
+    """
+    return GroupNorm(max(n for n in range(1, 33) if channels % n == 0 and (n == 1 or channels // n >= 4)), channels)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -198,13 +201,20 @@ def require(good: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def whole(value: Any, least: int) -> bool:
+    """Whether value is an integer, and at least so much."""
+    return isinstance(value, int) and value >= least
+
+
 def check_common(config: Any) -> None:
     """Raises ValueError for values that neither network can have; makes lists (from JSON) tuples."""
     object.__setattr__(config, "fourier", tuple(config.fourier))
     c = config
-    require(c.channels >= 2 and c.channels % 2 == 0, f"channels must be positive and even, got {c.channels}")
-    require(c.blocks >= 1, f"blocks must be at least 1, got {c.blocks}")
+    require(whole(c.channels, 2) and c.channels % 2 == 0, f"channels must be positive and even, got {c.channels}")
+    require(whole(c.blocks, 1), f"blocks must be a whole number from 1, got {c.blocks}")
     require(0 <= c.dropout < 1, f"dropout must be in [0, 1), got {c.dropout}")
-    require(c.heads >= 1 and c.channels % c.heads == 0, f"heads must divide channels ({c.channels}), got {c.heads}")
-    require(c.classes >= 0, f"classes must be 0 (none) or positive, got {c.classes}")
-    require(all(0 <= n <= 20 for n in c.fourier), f"fourier exponents must be from 0 to 20, got {c.fourier}")
+    good = whole(c.heads, 1) and c.channels % c.heads == 0
+    require(good, f"heads must divide channels ({c.channels}), got {c.heads}")
+    require(whole(c.classes, 0), f"classes must be 0 (none) or a positive whole number, got {c.classes}")
+    good = all(whole(n, 0) and n <= 20 for n in c.fourier)
+    require(good, f"fourier exponents must be whole numbers from 0 to 20, got {c.fourier}")

@@ -24,6 +24,7 @@ from generative.nets.layers import (
     group_norm,
     require,
     run,
+    whole,
     zeroed,
 )
 
@@ -67,22 +68,23 @@ class UNetConfig:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
         object.__setattr__(self, "attention_resolutions", tuple(self.attention_resolutions))
         check_common(self)
-        levels = self.multipliers
-        good = len(levels) > 0 and all(multiplier >= 1 for multiplier in levels)
-        require(good, f"multipliers must be positive, one for each level, got {levels}")
-        sides = self.attention_resolutions
-        require(all(side >= 1 for side in sides), f"attention_resolutions must be positive, got {sides}")
-        require(self.cond_channels >= 0, f"cond_channels must be 0 (none) or positive, got {self.cond_channels}")
+        levels, sides = self.multipliers, self.attention_resolutions
+        good = all(whole(multiplier, 1) for multiplier in levels) and bool(levels)
+        require(good, f"multipliers must be positive whole numbers, one for each level, got {levels}")
+        good = all(whole(side, 1) for side in sides)
+        require(good, f"attention_resolutions must be positive whole numbers, got {sides}")
+        good = whole(self.cond_channels, 0)
+        require(good, f"cond_channels must be 0 (none) or a positive whole number, got {self.cond_channels}")
         if self.head_channels is not None:
             self.heads_of(self.channels * self.multipliers[-1])
-        if self.out_channels is not None:
-            require(self.out_channels >= 1, f"out_channels must be positive, got {self.out_channels}")
+        good = self.out_channels is None or whole(self.out_channels, 1)
+        require(good, f"out_channels must be a positive whole number, got {self.out_channels}")
 
     def heads_of(self, channels: int) -> int:
         """Heads at a level with so many channels. Raises ValueError."""
         if self.head_channels is None:
             return self.heads
-        good = self.head_channels >= 1 and channels % self.head_channels == 0
+        good = whole(self.head_channels, 1) and channels % self.head_channels == 0
         require(good, f"head_channels must divide the {channels} channels of a level, got {self.head_channels}")
         return channels // self.head_channels
 

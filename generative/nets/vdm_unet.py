@@ -19,7 +19,7 @@ class VDMUNetConfig:
     """The defaults are the paper's CIFAR-10 network without augmentation."""
 
     channels: int = 128
-    """Channels everywhere; a multiple of 32 gives 32 groups of GroupNorm."""
+    """Channels everywhere; GroupNorm has 32 groups if they are a multiple of 32 from 128."""
     blocks: int = 32
     """Residual blocks L on the way down; one more on the way up."""
     dropout: float = 0.1
