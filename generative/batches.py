@@ -39,12 +39,13 @@ class Order:
         place = torch.arange(step * self.batch, (step + 1) * self.batch)
         epochs = place // self.size
         first, last = int(epochs[0]), int(epochs[-1])
-        self._known = {epoch: self._permutation(epoch) for epoch in range(first, last + 1)}
-        return torch.cat([self._known[e][place[epochs == e] % self.size] for e in range(first, last + 1)])
+        known = {epoch: self._permutation(epoch) for epoch in range(first, last + 1)}
+        self._known = known  # replaced whole: a thread reads ahead
+        return torch.cat([known[e][place[epochs == e] % self.size] for e in range(first, last + 1)])
 
     def _permutation(self, epoch: int) -> Tensor:
-        if epoch in self._known:
-            return self._known[epoch]
+        if (known := self._known.get(epoch)) is not None:
+            return known
         generator = torch.Generator().manual_seed(noise.mix(self.seed, 1, epoch))
         return torch.randperm(self.size, generator=generator)
 
