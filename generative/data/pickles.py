@@ -7,7 +7,7 @@ that make NumPy arrays and dictionaries are admitted here.
 import io
 import pickle
 from collections import OrderedDict
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,6 +40,11 @@ class _Arrays(pickle.Unpickler):
 
 
 def loads(content: bytes, source: object, encoding: str = "ASCII") -> Any:
+    """As `load`, from bytes."""
+    return load(io.BytesIO(content), source, encoding)
+
+
+def load(file: BinaryIO, source: object, encoding: str = "ASCII") -> Any:
     """The value that a pickle of arrays and plain containers holds.
 
     Args:
@@ -49,7 +54,7 @@ def loads(content: bytes, source: object, encoding: str = "ASCII") -> Any:
         ValueError: the content is no pickle, damaged, or names anything that is not admitted.
     """
     try:
-        return _Arrays(io.BytesIO(content), encoding=encoding).load()
+        return _Arrays(file, encoding=encoding).load()
     except Exception as error:  # a damaged pickle may raise anything from its opcodes
         reason = str(error) or type(error).__name__
         raise ValueError(f"{source} is no pickle of arrays that can be read: {reason}") from error
