@@ -1,8 +1,10 @@
 """Noise schedules: callables t [B] -> log_snr [B], in float64, t in [0, 1], log_snr falling from data to noise.
 
-Fixed schedules are frozen dataclasses; a learned one is an nn.Module. Sources: Kingma et al. 2021 (VDM, arXiv 2107.00630)
-Sec 4 and App H; Ho et al. 2020 Sec 4 (betas); Nichol & Dhariwal 2021 (cosine), in the continuous form with a range of
-Ho et al. 2022 (Video Diffusion Models); Hoogeboom et al. 2023 (simple diffusion), Sec 3.1 (shift with resolution).
+Fixed schedules are frozen dataclasses; a learned one is an nn.Module. Sources: Kingma et al. 2021 (VDM, arXiv
+2107.00630), Sec 3.2 and App H; Ho et al. 2020, Sec 4 (betas); Nichol & Dhariwal 2021 (cosine), in the continuous form
+with a range of Ho et al. 2022 (Video Diffusion Models); Hoogeboom et al. 2023 (simple diffusion), Sec 3.1 (shift).
+
+Between two ends a schedule mixes them, max (1 - place) + min place, which gives both ends back exactly.
 """
 
 import math
@@ -33,7 +35,7 @@ class Linear:
         _check_ends(self.log_snr_max, self.log_snr_min)
 
     def __call__(self, t: Tensor) -> Tensor:
-        return self.log_snr_max + (self.log_snr_min - self.log_snr_max) * t.double()
+        return _mix(self.log_snr_max, self.log_snr_min, t.double())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ class Cosine:
 
 @dataclass(frozen=True, kw_only=True)
 class Betas:
-    """DDPM's linear betas, made continuous: log_snr of the discrete process, interpolated linearly between its steps."""
+    """DDPM's linear betas, made continuous: log_snr after step 1 at t = 0, after the last step at t = 1, and straight
+    lines between the steps. From 9.21 to -10.12 with the paper's betas."""
 
     num_steps: int = 1000
     beta_start: float = 1e-4
@@ -107,9 +110,9 @@ class Rescaled:
         _check_ends(self.log_snr_max, self.log_snr_min)
 
     def __call__(self, t: Tensor) -> Tensor:
-        high, low = self.schedule(t.new_tensor([0.0, 1.0], dtype=torch.float64))
+        high, low = ends(self.schedule, t.device)
         place = (high - self.schedule(t)) / (high - low)
-        return self.log_snr_max + (self.log_snr_min - self.log_snr_max) * place
+        return _mix(self.log_snr_max, self.log_snr_min, place)
 
 
 class MonotoneNet(nn.Module):
@@ -117,8 +120,8 @@ class MonotoneNet(nn.Module):
 
         g(t) = l1(t) + l3(sigmoid(l2(l1(t)))),   n(t) = (g(t) - g(0)) / (g(1) - g(0))
 
-    It starts close to n(t) = t. The steps of the sigmoids are spread over [0, 1] in place and width, so that the net can
-    be steep anywhere; the paper's own initial values are not published.
+    It starts close to n(t) = t. The steps of the sigmoids are spread over [0, 1] in place and width, so that the net
+    can be steep anywhere; the paper's own initial values are not published.
     """
 
     def __init__(self, hidden: int = 1024) -> None:
@@ -173,10 +176,18 @@ class LearnedSchedule(nn.Module):
 
     def between(self, place: Tensor) -> Tensor:
         """The log_snr at n(t) = place: 0 gives log_snr_max, 1 log_snr_min."""
-        return self.log_snr_max - softplus(self.raw_span) * place
+        return _mix(self.log_snr_max, self.log_snr_min, place)
 
     def forward(self, t: Tensor) -> Tensor:
         return self.between(self.interior(t.double()))
+
+
+def ends(schedule: Schedule, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """log_snr at t = 0 and at t = 1, scalars in float64; of a learned schedule, without a detour through its net."""
+    if isinstance(schedule, LearnedSchedule):
+        return schedule.log_snr_max, schedule.log_snr_min
+    high, low = schedule(torch.tensor([0.0, 1.0], dtype=torch.float64, device=device))
+    return high, low
 
 
 def with_slope(function: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,7 +195,13 @@ def with_slope(function: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
 
     Forward-mode differentiation: it also works under torch.no_grad, where an evaluation runs.
     """
-    return torch.func.jvp(function, (t,), (torch.ones_like(t),))
+    value, slope = torch.func.jvp(function, (t,), (torch.ones_like(t),))[:2]
+    return value, slope
+
+
+def _mix(high: Tensor | float, low: Tensor | float, place: Tensor) -> Tensor:
+    """high at place 0, low at place 1, both exactly."""
+    return high * (1 - place) + low * place
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:
@@ -212,10 +229,10 @@ class ScheduleConfig:
 
 def make(config: ScheduleConfig) -> Schedule:
     """The schedule that a configuration describes."""
-    ends = {"log_snr_max": config.log_snr_max, "log_snr_min": config.log_snr_min}
+    high, low = config.log_snr_max, config.log_snr_min
     if config.kind == "learned" or config.learn_endpoints:
         learn_interior = config.kind == "learned"
-        return LearnedSchedule(**ends, learn_interior=learn_interior, learn_endpoints=config.learn_endpoints)
-    if config.kind == "cosine":
-        return Cosine(**ends)
-    return Linear(**ends) if config.kind == "linear" else Rescaled(schedule=Betas(), **ends)
+        return LearnedSchedule(high, low, learn_interior=learn_interior, learn_endpoints=config.learn_endpoints)
+    if config.kind == "betas":
+        return Rescaled(schedule=Betas(), log_snr_max=high, log_snr_min=low)
+    return (Cosine if config.kind == "cosine" else Linear)(log_snr_max=high, log_snr_min=low)

@@ -1,12 +1,12 @@
 """Variational Diffusion Models. Kingma, Salimans, Poole & Ho 2021, arXiv 2107.00630.
 
-Sec 3 and 4: the variational bound in three parts, in continuous (Eq 17) and discrete time (Eq 13); Sec 5: a schedule
-that is trained with the model; App A: the process (generative/process.py); App I.1: low-discrepancy times.
-The paper's gamma is our -log_snr.
+Sec 3.5: the variational bound in three parts; Sec 4 and 5: its diffusion part in discrete and continuous time; Sec 5.3
+and App I: low-discrepancy times, and a schedule that is trained with the model; App A: the process
+(generative/process.py); Sec 3.3: the decoder (generative/pixels.py). The paper's gamma is our -log_snr.
 
-Where we differ: the schedule keeps its ends exactly and is trained to lower the variance of the estimator (Sec 5.1.3 and
-App I.2), as the paper says and its released code does not. `num_levels` generalises 256. Pixels are scaled to
-2 (k + 0.5) / num_levels - 1, as in the released code. The network's embedding of log_snr uses the schedule's first ends.
+Where we differ: the schedule keeps its ends exactly and is trained to lower the variance of the estimator, as the paper
+says and its released code does not. `num_levels` generalises 256. Pixels are scaled as in the released code. The
+network's embedding of log_snr uses the schedule's first ends.
 """
 
 import math
@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from generative import noise, process, schedules
-from generative.batching import in_chunks
-from generative.denoiser import Denoiser
+from generative.batching import evaluating, in_chunks, rows_of, take
+from generative.denoiser import Denoise, Denoiser
 from generative.nets.unet import UNet, UNetConfig
 from generative.nets.vdm_unet import VDMUNet, VDMUNetConfig
 from generative.noise import Source
-from generative.samplers import SAMPLERS
+from generative.pixels import check_levels, nearest_level, reconstruction_nats, scale, window_of
+from generative.samplers import SAMPLERS, Callback, levels
 from generative.schedules import LearnedSchedule, Schedule, ScheduleConfig
 
 LN2 = math.log(2)
@@ -52,6 +53,8 @@ class Elbo:
     """The cost of all denoising steps."""
     reconstruction: Tensor
     """-log2 p(x | z_0)."""
+    draws: Tensor | None = None
+    """[B, times]: what each single noise level says of `diffusion`, which is their mean."""
 
     @property
     def bits(self) -> Tensor:
@@ -59,65 +62,32 @@ class Elbo:
         return self.prior + self.diffusion + self.reconstruction
 
 
-def scale(k: Tensor, num_levels: int) -> Tensor:
-    """Level indices 0..num_levels-1 as numbers in (-1, 1)."""
-    return 2 * (k.float() + 0.5) / num_levels - 1
-
-
 def prior_nats(x: Tensor, log_snr_1: Tensor) -> Tensor:
-    """KL(q(z_1 | x) || N(0, I)) [B], the prior loss of Eq 15: 0.5 sum(alpha^2 x^2 + sigma^2 - log sigma^2 - 1)."""
+    """KL(q(z_1 | x) || N(0, I)) [B], float64: 0.5 sum(alpha^2 x^2 + sigma^2 - log sigma^2 - 1). Sec 3.5."""
     alpha2 = torch.sigmoid(log_snr_1)
     per_dim = alpha2 * x.double() ** 2 - alpha2 - torch.nn.functional.logsigmoid(-log_snr_1)
     return 0.5 * per_dim.flatten(1).sum(1)
 
 
-def reconstruction_nats(k: Tensor, z_0: Tensor, log_snr_0: Tensor, num_levels: int, window: int | None = None) -> Tensor:
-    """-log p(x | z_0) [B] for level indices k [B, ...], with one sample z_0 ~ q(z_0 | x). Eq 10 and App B:
+def diffusion_nats(
+    denoise: Denoise, x: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, cond: Any = None
+) -> Tensor:
+    """0.5 weight ||eps - eps_hat(z_t)||^2 [B], float64: one term of the diffusion loss, at log_snr [B].
 
-        p(level j | z_0) = softmax_j(-0.5 exp(log_snr_0) (z_0 / alpha_0 - v_j)^2),  over all levels v_j
-
-    window: sum only over the levels up to this far from the nearest one (`window_of` says when that is enough).
-    """
-    alpha, _ = process.alpha_sigma(log_snr_0)
-    x, snr = z_0 / process.expand(alpha, z_0), torch.exp(log_snr_0).to(z_0)
-    if window is None:
-        levels = torch.arange(num_levels, device=k.device)
-    else:
-        nearest = ((x + 1) * num_levels / 2).floor().clamp(0, num_levels - 1).long()
-        levels = nearest.unsqueeze(-1) + torch.arange(-window, window + 1, device=k.device)
-    logits = -0.5 * snr * (x.unsqueeze(-1) - scale(levels, num_levels)) ** 2
-    logits = logits.masked_fill((levels < 0) | (levels >= num_levels), -math.inf)
-    chosen = -0.5 * snr * (x - scale(k, num_levels)) ** 2
-    return (torch.logsumexp(logits, -1) - chosen).flatten(1).sum(1)
-
-
-def window_of(log_snr_0: float, num_levels: int) -> int | None:
-    """How many levels on either side hold all of the softmax but 1e-13 of it; None if that is most of them."""
-    spacing = 2 / num_levels * math.exp(log_snr_0 / 2)  # in standard deviations of z_0 / alpha_0
-    window = math.ceil(0.5 + math.sqrt(2 * 30) / spacing)
-    return window if 2 * window + 1 < num_levels else None
-
-
-def diffusion_nats(denoise: Any, x: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, cond: Any = None) -> Tensor:
-    """0.5 weight ||eps - eps_hat(z_t)||^2 [B].
-
-    Continuous time (Eq 17): weight = -d log_snr / dt. Discrete time (Eq 13): weight = T expm1(log_snr_s - log_snr_t).
+    Discrete time (Sec 4): weight [B] = T expm1(log_snr_s - log_snr_t). Continuous time (Sec 5): -d log_snr / dt.
     """
     z = process.diffuse(x, log_snr, eps)
     eps_hat = process.eps_from_x0(z, denoise(z, log_snr, cond), log_snr)
     return 0.5 * weight * (eps - eps_hat).square().flatten(1).sum(1)
 
 
-def continuous_level(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
-    """(log_snr, weight) of the continuous-time loss at t."""
-    log_snr, slope = schedules.with_slope(schedule, t)
-    return log_snr, -slope
-
-
-def discrete_level(schedule: Schedule, t: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
-    """(log_snr, weight) of the discrete-time loss at the end of the step that t falls into: t -> ceil(t T) / T."""
-    t = (torch.floor(t * num_steps) + 1) / num_steps
-    log_snr_t, log_snr_s = schedule(t), schedule(t - 1 / num_steps)
+def level(schedule: Schedule, t: Tensor, num_steps: int = 0) -> tuple[Tensor, Tensor]:
+    """(log_snr, weight) of `diffusion_nats` at t [B] in [0, 1): in discrete time, those of the end of t's step."""
+    if num_steps == 0:
+        log_snr, slope = schedules.with_slope(schedule, t)
+        return log_snr, -slope
+    step = torch.floor(t.double() * num_steps)
+    log_snr_s, log_snr_t = schedule(step / num_steps), schedule((step + 1) / num_steps)
     return log_snr_t, num_steps * torch.expm1(log_snr_s - log_snr_t)
 
 
@@ -133,7 +103,7 @@ class VarianceGradient:
         self.twice_loss: Tensor | None = None
 
     def level(self, schedule: LearnedSchedule, t: Tensor) -> tuple[Tensor, Tensor]:
-        """As `continuous_level`, with the hook in place."""
+        """As the function `level` in continuous time, with the hook in place."""
         place, speed = schedules.with_slope(schedule.interior, t)
         for value in (place, speed):
             if value.requires_grad:
@@ -151,13 +121,16 @@ class VDM(nn.Module):
     def __init__(self, config: VDMConfig, shape: tuple[int, int, int], num_levels: int = 256) -> None:
         """shape: (C, H, W) of the pictures; num_levels: how many values a pixel can take."""
         super().__init__()
+        if num_levels < 2:
+            raise ValueError(f"num_levels must be at least 2, got {num_levels}")
         self.config, self.shape, self.num_levels = config, tuple(shape), num_levels
         log_snrs = (config.schedule.log_snr_min, config.schedule.log_snr_max)
-        build = VDMUNet if isinstance(config.net, VDMUNetConfig) else UNet
-        self.denoise = Denoiser(build(config.net, self.shape, log_snrs), "eps")
+        if isinstance(config.net, VDMUNetConfig):
+            net = VDMUNet(config.net, shape, log_snrs)
+        else:
+            net = UNet(config.net, shape, log_snrs)
+        self.denoise = Denoiser(net, "eps")
         self.schedule = schedules.make(config.schedule)
-        fixed = not config.schedule.learn_endpoints
-        self.window = window_of(config.schedule.log_snr_max, num_levels) if fixed else None
         self.meta: dict[str, Any] = {}
 
     @property
@@ -167,6 +140,11 @@ class VDM(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    @property
+    def chunk(self) -> int:
+        """Rows per call of the network in `elbo` and `sample`, if the caller does not say."""
+        return 16 if self.device.type == "cpu" else 128
 
     def parameter_groups(self) -> list[tuple[str, list[nn.Parameter], str]]:
         """(name, parameters, "network" or "schedule") of what is trained."""
@@ -178,8 +156,7 @@ class VDM(nn.Module):
 
     def ends(self) -> tuple[Tensor, Tensor]:
         """log_snr at t = 0 and at t = 1, float64 scalars."""
-        high, low = self.schedule(torch.tensor([0.0, 1.0], dtype=torch.float64, device=self.device))
-        return high, low
+        return schedules.ends(self.schedule, self.device)
 
     def cond(self, batch: dict[str, Tensor]) -> dict[str, Tensor] | None:
         return {"label": batch["label"]} if self.config.net.classes else None
@@ -188,25 +165,22 @@ class VDM(nn.Module):
         return self.losses(batch, source)
 
     def losses(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
-        """The bound of each picture with one noise level each, in bits per dimension, "loss" being their sum; each [B]."""
+        """The bound of each picture from one noise level, in bits per dimension: its parts and their sum, each [B]."""
         k = batch["x"]
         x, unit = scale(k, self.num_levels), self.dims * LN2
         t = noise.low_discrepancy_times(source, len(x), device=x.device)
         hook = VarianceGradient()
-        if self.config.num_steps:
-            log_snr, weight = discrete_level(self.schedule, t, self.config.num_steps)
-        elif isinstance(self.schedule, LearnedSchedule):
+        if self.config.num_steps == 0 and isinstance(self.schedule, LearnedSchedule):
             log_snr, weight = hook.level(self.schedule, t)
         else:
-            log_snr, weight = continuous_level(self.schedule, t)
+            log_snr, weight = level(self.schedule, t, self.config.num_steps)
         eps = noise.normal_like(source, x)
         diffusion = diffusion_nats(self.denoise, x, eps, log_snr, weight, self.cond(batch)) / unit
         hook.see(diffusion)
         log_snr_0, log_snr_1 = self.ends()
         prior = prior_nats(x, log_snr_1) / unit
         z_0 = process.diffuse(x, log_snr_0, noise.normal_like(source, x))
-        with torch.set_grad_enabled(log_snr_0.requires_grad):  # it knows only the end of the schedule
-            reconstruction = reconstruction_nats(k, z_0, log_snr_0, self.num_levels, self.window) / unit
+        reconstruction = reconstruction_nats(k, z_0, log_snr_0, self.num_levels, self._window(log_snr_0)) / unit
         terms = {"prior_bpd": prior, "diffusion_bpd": diffusion, "reconstruction_bpd": reconstruction}
         loss = prior + diffusion + reconstruction
         return {"loss": loss, "bpd": loss.detach(), **{name: value.detach() for name, value in terms.items()}}
@@ -221,34 +195,51 @@ class VDM(nn.Module):
         first: int = 0,
         times: int = 16,
         num_steps: int | None = None,
-        chunk: int = 64,
+        chunk: int | None = None,
+        schedule: Schedule | None = None,
     ) -> Elbo:
-        """The bound of each picture, in bits.
+        """The bound of each picture, in bits, without dropout.
 
         Args:
             k: [B, C, H, W] level indices; label: [B] for a class-conditional model.
             seed, first: picture i uses the random numbers of (seed, first + i) alone, however a set is cut up.
             times: noise levels per picture, evenly spread from a random offset.
             num_steps: T of the discrete-time bound L_T; None evaluates as trained, 0 in continuous time.
-            chunk: rows per call of the network; part of what decides the last bits.
+            chunk: rows per call of the network, `self.chunk` if omitted; part of what decides the last bits.
+            schedule: evaluate with another schedule than the model's own.
+        Raises: ValueError for pictures that are not the model's, and numbers that are not positive.
         """
         steps = self.config.num_steps if num_steps is None else num_steps
         if times < 1 or steps < 0:
             raise ValueError(f"times must be positive and num_steps not negative, got {times} and {steps}")
-        k = k.to(self.device)
+        k = check_levels(k, self.shape, self.num_levels).to(self.device)
+        cond = self._cond(label, len(k))
+        chunk = self.chunk if chunk is None else chunk
+        pieces = []
+        with evaluating(self):
+            for rows in rows_of(len(k), first, chunk).split(chunk):
+                sources = noise.per_example(seed, (first + rows).tolist(), self.device)
+                rows = rows.to(self.device)
+                pieces.append(self._elbo(k[rows], take(cond, rows), sources, times, steps, schedule or self.schedule))
+        start = first % chunk
+        return Elbo(*(torch.cat(values)[start : start + len(k)] for values in zip(*pieces, strict=True)))
+
+    def _elbo(
+        self, k: Tensor, cond: Any, sources: Source, times: int, steps: int, schedule: Schedule
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x = scale(k, self.num_levels)
-        cond = None if label is None else self.cond({"label": label.to(self.device)})
-        sources = noise.per_example(seed, range(first, first + len(x)), self.device)
-        log_snr_0, log_snr_1 = self.ends()
+        log_snr_0, log_snr_1 = schedules.ends(schedule, self.device)
         z_0 = process.diffuse(x, log_snr_0, noise.normal_like(sources, x))
-        reconstruction = reconstruction_nats(k, z_0, log_snr_0, self.num_levels, self.window).double()
+        window = window_of(log_snr_0.item(), self.num_levels)
+        reconstruction = reconstruction_nats(k, z_0, log_snr_0, self.num_levels, window).double()
         offset = noise.uniform(sources, (len(x),), device=self.device, dtype=torch.float64)
-        denoise, diffusion = in_chunks(self.denoise, chunk), torch.zeros_like(offset)
+        draws = []
         for i in range(times):
             t = (offset + i / times) % 1
-            level = discrete_level(self.schedule, t, steps) if steps else continuous_level(self.schedule, t)
-            diffusion += diffusion_nats(denoise, x, noise.normal_like(sources, x), *level, cond) / times
-        return Elbo(prior_nats(x, log_snr_1) / LN2, diffusion / LN2, reconstruction / LN2)
+            eps = noise.normal_like(sources, x)
+            draws.append(diffusion_nats(self.denoise, x, eps, *level(schedule, t, steps), cond) / LN2)
+        diffusion = torch.stack(draws, 1)
+        return prior_nats(x, log_snr_1) / LN2, diffusion.mean(1), reconstruction / LN2, diffusion
 
     @torch.no_grad()
     def sample(
@@ -260,27 +251,47 @@ class VDM(nn.Module):
         seed: int = 0,
         first: int = 0,
         label: Tensor | None = None,
-        chunk: int = 64,
-        callback: Any = None,
+        chunk: int | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
-        """Pictures number first to first + n - 1 of this seed, as level indices [n, C, H, W], uint8.
+        """Pictures number first to first + n - 1 of this seed, as level indices [n, C, H, W], uint8, without dropout.
 
-        Picture i depends on (seed, i), steps, sampler and chunk alone: the same bits in any batch, on any worker.
-        From z_0 the most probable level of each pixel is taken, as the paper does. Raises ValueError.
+        Picture i depends on (seed, i), its label, steps, sampler and chunk alone: the same bits in any batch, on any
+        worker. From z_0 the most probable level of each pixel is taken, as the released code does.
+
+        Args:
+            label: [n] for a class-conditional model; chunk: rows per call of the network, `self.chunk` if omitted.
+            callback: called after each step (see samplers.py).
+        Raises: ValueError for a sampler that does not exist, and numbers that are not positive.
         """
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler {sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
         if n < 1 or steps < 1:
             raise ValueError(f"n and steps must be positive, got {n} and {steps}")
+        cond = self._cond(label, n)
+        denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first)
         sources = noise.per_example(seed, range(first, first + n), self.device)
         z = noise.normal(sources, (n, *self.shape), device=self.device, dtype=torch.float32)
-        log_snrs = self.schedule(torch.linspace(1, 0, steps + 1, dtype=torch.float64, device=self.device))
-        cond = None if label is None else self.cond({"label": label.to(self.device)})
-        draw = SAMPLERS[sampler]
-        z_0 = draw(in_chunks(self.denoise, chunk), z, log_snrs, cond=cond, generator=sources, callback=callback)
+        log_snrs = levels(self.schedule, steps, device=self.device)
+        with evaluating(self):
+            z_0 = SAMPLERS[sampler](denoise, z, log_snrs, cond=cond, generator=sources, callback=callback)
         alpha, _ = process.alpha_sigma(log_snrs[-1])
         return self.levels(z_0 / alpha.to(z_0))
 
     def levels(self, x: Tensor) -> Tensor:
-        """The nearest level index of numbers in (-1, 1), uint8: the most probable one of Eq 10."""
-        return ((x + 1) * self.num_levels / 2).floor().clamp(0, self.num_levels - 1).to(torch.uint8)
+        """The nearest level index of numbers in (-1, 1), uint8."""
+        return nearest_level(x, self.num_levels).to(torch.uint8)
+
+    def _window(self, log_snr_0: Tensor) -> int | None:
+        """Of the decoder. A fixed end is not read from the tensor: that would make a GPU wait."""
+        schedule = self.config.schedule
+        return window_of(log_snr_0.item() if schedule.learn_endpoints else schedule.log_snr_max, self.num_levels)
+
+    def _cond(self, label: Tensor | None, count: int) -> dict[str, Tensor] | None:
+        """The condition for `count` pictures; a label -1 stands for no class. None for a model without classes."""
+        if (classes := self.config.net.classes) == 0:
+            return None
+        if label is None or len(label) != count or not -1 <= int(label.min()) <= int(label.max()) < classes:
+            got = None if label is None else label.tolist()[:8]
+            raise ValueError(f"this model needs {count} labels in -1..{classes - 1}, got {got}")
+        return {"label": label.to(self.device)}
