@@ -37,7 +37,7 @@ def read(archive: Path, keep: Keep) -> Iterator[tuple[str, bytes]]:
         raise ValueError(f"{archive} is no wheel, .tar.gz or .deb archive")
     try:
         yield from reader(archive, keep)
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ValueError(f"{archive} is damaged: {error}") from error
 
 
@@ -103,3 +103,5 @@ def _deb_by_dpkg(archive: Path, keep: Keep) -> Iterator[tuple[str, bytes]]:
         assert process.stdout is not None
         with tarfile.open(fileobj=process.stdout, mode="r|") as opened:
             yield from _tar_members(opened, keep)
+        if process.stdout.read() == b"" and process.wait() != 0:
+            raise EOFError("dpkg-deb could not unpack it")

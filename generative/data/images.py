@@ -20,11 +20,13 @@ class ImageSet:
     split: str
     """train, validation or test."""
     pixels: np.ndarray
-    """uint8 [N, C, H, W]."""
+    """uint8 [N, C, H, W]; with `rows`, also pictures of other splits."""
     names: Sequence[str]
     """N names, for example mate-backgrounds/aqua.jpg#17."""
     group_names: Sequence[str]
     """N names of what each picture is from (photograph, concept, file): splits and standard errors go by group."""
+    rows: np.ndarray | None = None
+    """int64 [N]: where in `pixels` the pictures are; all of them in order if None."""
     labels: np.ndarray | None = None
     """int64 [N] in 0..len(classes) - 1, or None."""
     classes: tuple[str, ...] = ()
@@ -37,10 +39,10 @@ class ImageSet:
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
             raise ValueError(f"pixels must be uint8 [N, C, H, W], got {self.pixels.dtype} {list(self.pixels.shape)}")
-        if not len(self.pixels) == len(self.names) == len(self.group_names):
-            raise ValueError(f"{len(self.pixels)} pictures have {len(self.names)} names")
-        if self.labels is not None and len(self.labels) != len(self.pixels):
-            raise ValueError(f"{len(self.pixels)} pictures have {len(self.labels)} labels")
+        if not len(self) == len(self.names) == len(self.group_names):
+            raise ValueError(f"{len(self)} pictures have {len(self.names)} names, {len(self.group_names)} group names")
+        if self.labels is not None and len(self.labels) != len(self):
+            raise ValueError(f"{len(self)} pictures have {len(self.labels)} labels")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,7 +51,7 @@ class ImageSet:
         return channels, height, width
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.pixels if self.rows is None else self.rows)
 
     def batch(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
         """{"x": uint8 [B, C, H, W], "label": int64 [B]}; a copy, label 0 if the set has none.
@@ -58,7 +60,7 @@ class ImageSet:
             IndexError: an index is not in 0..len - 1.
         """
         index = self._checked(indices)
-        x = torch.from_numpy(np.ascontiguousarray(self.pixels[index]))  # indexing by an array copies
+        x = torch.from_numpy(np.asarray(self.pixels[index if self.rows is None else self.rows[index]]))  # a copy
         label = np.zeros(len(index), np.int64) if self.labels is None else self.labels[index].astype(np.int64)
         return {"x": x, "label": torch.from_numpy(label)}
 

@@ -66,7 +66,7 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
     if config.size is None:
         raise ValueError("photos have many sizes: name the side of the crops with --data.size, for example 32")
     channels = config.channels or 3
-    size, downscale, holdout = config.size, config.downscale, config.holdout
+    size, downscale = config.size, config.downscale
     decides = {
         "packages": [package.sha256 for package in PACKAGES],
         "names": PHOTOS,
@@ -74,20 +74,23 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
         "size": size,
         "downscale": downscale,
         "channels": channels,
-        "holdout": holdout,
     }
-
-    def build(folder: Path) -> dict[str, Any]:
-        return _build(folder, _photographs(cache), size, downscale, channels, holdout)
-
-    folder, about = arrays.cached(cache, f"photos{size}", decides, build)
-    photographs = about[split]
-    if not photographs:
+    folder, about = arrays.cached(
+        cache, f"photos{size}", decides, lambda part: _build(part, _photographs(cache), size, downscale, channels)
+    )
+    names, groups, rows, row = [], [], [], 0
+    for name, group, crops in about["photographs"]:
+        if splits.split_of(group, config.holdout) == split:
+            names += [f"{name}#{crop}" for crop in range(crops)]
+            groups += [group] * crops
+            rows.append(np.arange(row, row + crops))
+        row += crops
+    if not rows:
         raise ValueError(f"no photograph of {split} has {size} pixels on each side after a reduction by {downscale}")
-    names = [f"{name}#{crop}" for name, _, crops in photographs for crop in range(crops)]
-    groups = [group for _, group, crops in photographs for _ in range(crops)]
-    pixels = np.load(folder / f"{split}.npy", mmap_mode="r")
-    return ImageSet(name="photos", split=split, pixels=pixels, names=names, group_names=groups)
+    pixels = np.load(folder / "crops.npy", mmap_mode="r")
+    return ImageSet(
+        name="photos", split=split, pixels=pixels, rows=np.concatenate(rows), names=names, group_names=groups
+    )
 
 
 def _photographs(cache: Path | None) -> Iterator[tuple[str, bytes]]:
@@ -117,31 +120,24 @@ def _in_resources(archive: Path, wanted: dict[str, tuple[str, ...]]) -> Iterator
 
 
 def _build(
-    folder: Path, photographs: Iterator[tuple[str, bytes]], size: int, downscale: int, channels: int, holdout: float
+    folder: Path, photographs: Iterator[tuple[str, bytes]], size: int, downscale: int, channels: int
 ) -> dict[str, Any]:
-    """Writes train.npy, validation.npy and test.npy; returns per split (name, group, crops) of each photograph."""
-    reduced: list[tuple[str, np.ndarray]] = []
+    """Writes crops.npy; returns (name, group, number of crops) of each photograph that is large enough."""
+    counts: dict[str, int] = {}
     hashes: dict[str, int] = {}
+    writer = arrays.ArrayWriter(folder / "crops.npy", (channels, size, size))
     for name, content in photographs:
         pixels = decode(content, 3)
         hashes[name] = similarity_hash(pixels)
         pixels = shrink(pixels, downscale)
-        if channels == 1:
-            pixels = _grey(pixels)
-        reduced.append((name, _crops(pixels, size)))
-    groups = alike(hashes)
-    about: dict[str, Any] = {split: [] for split in splits.SPLITS}
-    writers = {split: arrays.ArrayWriter(folder / f"{split}.npy", (channels, size, size)) for split in splits.SPLITS}
-    for name, crops in reduced:
-        split = splits.split_of(groups[name], holdout)
-        if len(crops):
-            writers[split].append(crops)
-            about[split].append((name, groups[name], len(crops)))
-    for writer in writers.values():
-        writer.close()
-    if not any(about[split] for split in splits.SPLITS):
+        crops = _crops(_grey(pixels) if channels == 1 else pixels, size)
+        writer.append(crops)
+        counts[name] = len(crops)
+    writer.close()
+    if not writer.count:
         raise ValueError(f"no photograph has {size} pixels on each side after a reduction by {downscale}")
-    return about
+    groups = alike(hashes)
+    return {"photographs": [(name, groups[name], count) for name, count in counts.items() if count]}
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:

@@ -69,6 +69,34 @@ _ROWS = (
         split=_BY_HASH.format("photograph, with those that look alike"),
         loader="generative.data.photos:load",
     ),
+    SetRow(
+        name="folder",
+        what="your folder of pictures, or of one folder per class",
+        split="train/, val/ and test/ if there are such folders, else " + _BY_HASH.format("file"),
+        loader="generative.data.folder:load",
+        place=True,
+    ),
+    SetRow(
+        name="cifar10",
+        what="CIFAR-10's official files: 60,000 colour pictures of 32 x 32, 10 classes",
+        split="the official 50,000 for training and 10,000 for testing; no validation",
+        loader="generative.data.cifar:load",
+        place=True,
+    ),
+    SetRow(
+        name="imagenet32",
+        what="ImageNet at 32 x 32, in either of its official versions",
+        split="official: training pictures, and the validation pictures for testing; no validation",
+        loader="generative.data.imagenet:load",
+        place=True,
+    ),
+    SetRow(
+        name="imagenet64",
+        what="ImageNet at 64 x 64, in either of its official versions",
+        split="official: training pictures, and the validation pictures for testing; no validation",
+        loader="generative.data.imagenet:load",
+        place=True,
+    ),
 )
 SETS: dict[str, SetRow] = {row.name: row for row in _ROWS}
 """Every set by name."""
