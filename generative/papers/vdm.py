@@ -53,7 +53,7 @@ class Elbo:
     """The cost of all denoising steps."""
     reconstruction: Tensor
     """-log2 p(x | z_0)."""
-    draws: Tensor | None = None
+    draws: Tensor
     """[B, times]: what each single noise level says of `diffusion`, which is their mean."""
 
     @property

@@ -1,5 +1,7 @@
 """A row's result is the same bits in any split of a batch."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,10 +73,7 @@ def test_a_split_gives_the_same_even_if_rows_differ_by_place(cuts: list[int]) ->
     z = torch.randn(11, 3, dtype=torch.float64)
     whole = in_chunks(PlaceSensitive(), 4, first=6)(z, torch.zeros(11))
     edges = [0, *cuts, 11]
-    parts = [
-        in_chunks(PlaceSensitive(), 4, first=6 + a)(z[a:b], torch.zeros(b - a))
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [in_chunks(PlaceSensitive(), 4, first=6 + a)(z[a:b], torch.zeros(b - a)) for a, b in pairwise(edges)]
     assert torch.equal(torch.cat(parts), whole)
 
 
