@@ -98,6 +98,8 @@ class View:
     levels: tuple[Tensor, Tensor]
     """log_snr [m] and the diffusion loss there, in bits per dimension and unit of log_snr [m], float64. The area under
     this curve is the diffusion loss, whatever the schedule."""
+    num_levels: int
+    """How many values a pixel can take."""
 
 
 def chosen(images: Pictures, count: int | None) -> Tensor:
@@ -165,7 +167,7 @@ def look(
 
     evaluation = evaluate(model, images, times=settings.times, count=count, seed=seed, progress=done(0))
     samples, strips = _sample(model, n, settings.sample_steps, seed, done(work[0]))
-    view = View(samples, strips, _curve(model), level_losses(model, images, seed=seed))
+    view = View(samples, strips, _curve(model), level_losses(model, images, seed=seed), model.num_levels)
     if progress:
         progress(sum(work), sum(work))
     metrics = {"bpd": evaluation.bpd(), "bpd_se": evaluation.se()}
