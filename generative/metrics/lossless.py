@@ -13,6 +13,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -129,7 +130,7 @@ def _image(picture: np.ndarray) -> Image.Image:
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
-def _saved(image: Image.Image, **options: object) -> bytes:
+def _saved(image: Image.Image, **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, **options)
     return stream.getvalue()
@@ -163,9 +164,8 @@ def _jxl(picture: np.ndarray) -> Iterator[bytes]:
     import imagecodecs  # type: ignore[import-not-found]
 
     for effort in (7, 9, 10):
-        yield imagecodecs.jpegxl_encode(
-            picture[..., 0] if picture.shape[-1] == 1 else picture, lossless=True, effort=effort, usecontainer=False
-        )
+        array = picture[..., 0] if picture.shape[-1] == 1 else picture
+        yield bytes(imagecodecs.jpegxl_encode(array, lossless=True, effort=effort, usecontainer=False))
 
 
 def _decode(data: bytes) -> np.ndarray:

@@ -58,7 +58,7 @@ def test_factorised_chooses_the_pseudo_count_of_a_leave_one_out_loop():
 def test_gaussian_is_the_density_times_the_cell_where_cells_are_small():
     train, mean, covariance = drawn(20000, 3, 256, 2)
     test = drawn(500, 3, 256, 2)[0]
-    density = multivariate_normal(mean, covariance).logpdf(test.flatten(1).numpy())
+    density = multivariate_normal.logpdf(test.flatten(1).numpy(), mean, covariance)  # type: ignore[arg-type]
     np.testing.assert_allclose(gaussian(train, test, 256).mean(), -density.mean() / math.log(2), atol=0.01)
 
 

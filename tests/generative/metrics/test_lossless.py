@@ -55,12 +55,12 @@ def test_webp_is_the_size_of_its_file():
 
 
 def test_a_mosaic_pays_for_one_header_and_for_one_of_equal_pictures():
-    x = smooth(1, 1, 8, 8, 256).expand(400, 1, 8, 8)
+    x = smooth(1, 1, 8, 8, 256).expand(100, 1, 8, 8)
     bits = codec_bits(x, 256)
     for name in lossless.available():
         assert np.ptp(bits[f"{name}-mosaic"]) == 0
         assert bits[f"{name}-mosaic"].sum() < 0.75 * bits[name].sum()
-    assert bits["webp-mosaic"].sum() < 0.05 * bits["webp"].sum()
+    assert bits["webp-mosaic"].sum() < 0.1 * bits["webp"].sum()
 
 
 @pytest.mark.parametrize("num", [1, 2, 5, 12, 13])

@@ -1,0 +1,124 @@
+"""KID and FID of samples, beside what real pictures score against real pictures.
+
+FID is biased upwards by an amount that falls with the number of pictures: below some thousands most of it is bias. KID
+has no bias and comes first. Neither means much without its floor, the same number for other real pictures.
+Sources: Binkowski et al. 2018 (arXiv 1801.01401), Sec 4; Heusel et al. 2017 (arXiv 1706.08500), Sec 4.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from generative.metrics.features import extract
+from generative.metrics.statistics import describe
+
+MAX_BLOCK = 1000
+"""Pictures per block of KID, at most: a kernel matrix has its square."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Samples against reference pictures and, as the floor, as many other real pictures against the same."""
+
+    kid: float
+    kid_se: float
+    kid_floor: float
+    kid_floor_se: float
+    fid: float
+    fid_floor: float
+    n: int
+    """Samples, and real pictures of the floor."""
+    n_reference: int
+    features: str
+    """The network, its weights' hash and the resize filter."""
+
+    def __str__(self) -> str:
+        return (
+            f"KID {self.kid:.5f} ± {self.kid_se:.5f} "
+            f"(real against real {self.kid_floor:.5f} ± {self.kid_floor_se:.5f}), "
+            f"FID {self.fid:.2f} (real against real {self.fid_floor:.2f}), "
+            f"{self.n} pictures against {self.n_reference}; {self.features}"
+        )
+
+
+def compare(
+    samples: Tensor,
+    reference: Tensor,
+    real_other: Tensor,
+    features: nn.Module,
+    *,
+    num_levels: int = 256,
+    batch: int = 32,
+    seed: int = 0,
+) -> Result:
+    """KID and FID of samples, with their floors.
+
+    Of samples and real_other, the first n are used, n being the smaller of the two sizes. The two real sets should
+    share no photograph, or the floor is too low.
+
+    Args: samples, reference, real_other: level indices uint8 [N, C, H, W], at least 4 of each; features: see
+    `features.Features`; batch: pictures per call of the network; seed: of KID's blocks.
+    Raises: ValueError if there are too few pictures or they do not fit; ImportError without torchmetrics.
+    """
+    n = min(len(samples), len(real_other))
+    for name, x in (("samples", samples), ("reference", reference), ("real_other", real_other)):
+        if len(x) < 4:
+            raise ValueError(f"KID and FID need at least 4 pictures in each set, got {len(x)} {name}")
+        if x.shape[1:] != reference.shape[1:]:
+            raise ValueError(f"{name} are {list(x.shape[1:])} and the reference {list(reference.shape[1:])}")
+    found = [extract(features, x, num_levels=num_levels, batch=batch) for x in (samples[:n], reference, real_other[:n])]
+    kid_samples, kid_floor = (kid(x, found[1], seed=seed) for x in (found[0], found[2]))
+    return Result(
+        kid=kid_samples[0],
+        kid_se=kid_samples[1],
+        kid_floor=kid_floor[0],
+        kid_floor_se=kid_floor[1],
+        fid=fid(found[0], found[1]),
+        fid_floor=fid(found[2], found[1]),
+        n=n,
+        n_reference=len(reference),
+        features=describe(features),
+    )
+
+
+def kid(a: Tensor, b: Tensor, *, seed: int = 0) -> tuple[float, float]:
+    """The unbiased squared MMD of features [N, D] and [M, D] with kernel (x.y / D + 1)^3, and its standard error.
+
+    Both are shuffled and cut into the same number of disjoint blocks of equal size (ten, or more where blocks would
+    exceed MAX_BLOCK); the result is the mean over blocks, and blocks are independent, which random subsets that share
+    pictures are not. It may be negative. Needs at least 4 of each.
+    """
+    from torchmetrics.image.kid import poly_mmd
+
+    generator = torch.Generator().manual_seed(seed)
+    num = min(len(a), len(b))
+    if num < 4:
+        raise ValueError(f"KID needs at least 4 pictures of each, got {len(a)} and {len(b)}")
+    blocks = max(min(10, num // 2), math.ceil(num / MAX_BLOCK))
+    size = num // blocks
+    chosen = [x.double()[torch.randperm(len(x), generator=generator)][: blocks * size].split(size) for x in (a, b)]
+    values = torch.stack([poly_mmd(x, y) for x, y in zip(*chosen, strict=True)])
+    return float(values.mean()), float(values.std()) / math.sqrt(blocks)
+
+
+def fid(a: Tensor, b: Tensor) -> float:
+    """The Frechet distance between Gaussians fitted to features [N, D] and [M, D], by torchmetrics in float64."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Given(a.shape[1])).set_dtype(torch.float64)
+    metric.update(a.double(), real=False)
+    metric.update(b.double(), real=True)
+    return float(metric.compute())
+
+
+class _Given(nn.Module):
+    """Stands for the feature network where features have been computed already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
