@@ -1,5 +1,6 @@
 """The typed configuration of one training run. Presets are instances of `TrainConfig`; flags come from its fields."""
 
+import json
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -131,8 +132,8 @@ class TrainConfig:
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as plain data."""
-    return asdict(config)
+    """The configuration as plain data, as a JSON file gives it back."""
+    return json.loads(json.dumps(asdict(config)))
 
 
 def from_json(data: dict[str, Any]) -> TrainConfig:
