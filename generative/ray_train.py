@@ -85,10 +85,12 @@ def train(
     board = ray.remote(num_cpus=0)(_Board).remote()
     trainer = _trainer(config, store, board)
     calls = {"report": report, "look": look, "note": note}
-    with loop.interrupts() as asked:
-        outcome = _Fit(trainer)
-        error = _follow(outcome, board, asked, calls)
-    ray.kill(board)
+    try:
+        with loop.interrupts() as asked:
+            outcome = _Fit(trainer)
+            error = _follow(outcome, board, asked, calls)
+    finally:
+        ray.kill(board)  # workers that are still there end with it
     if error is not None:
         raise error
     if outcome.error is not None:

@@ -1,0 +1,111 @@
+"""Training on Ray: as many workers as one likes give the same run, and losing one changes nothing."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+import generative
+from generative import ray_train, train
+from generative.config import TrainConfig
+from generative.papers.vdm import VDM
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+Said = dict[int, dict[str, float]]
+
+
+def longer(config: TrainConfig) -> TrainConfig:
+    return replace(config, steps=60, checkpoint_interval_steps=10)
+
+
+def run(config: TrainConfig, folder: Path, **options: Any) -> tuple[VDM, Said]:
+    said: Said = {}
+    model = ray_train.train(config, folder, report=lambda step, m: said.setdefault(step, {}).update(m), **options)
+    return model, said
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Filled by the first test: the run with two workers."""
+    return {"folder": tmp_path_factory.mktemp("undisturbed")}
+
+
+def test_one_worker_and_two(tiny: TrainConfig, tmp_path: Path, undisturbed: dict[str, Any]):
+    config, one = longer(tiny), {}
+    train.train(config, tmp_path, report=lambda step, m: one.setdefault(step, {}).update(m))
+    views: list[int] = []
+    model, two = run(replace(config, workers=2), undisturbed["folder"], look=lambda step, view: views.append(step))
+    undisturbed |= {"model": model, "said": two}
+    assert set(range(1, 61)) <= set(two)
+    for step in range(1, 61):
+        assert two[step]["train/loss"] == pytest.approx(one[step]["train/loss"], rel=1e-4)
+        assert two[step]["train/grad_norm"] == pytest.approx(one[step]["train/grad_norm"], rel=1e-3)
+    assert views == [60]
+    assert two[60]["eval/bpd"] > 0
+    assert model.meta["step"] == 60
+
+
+def test_killed_worker(tiny: TrainConfig, tmp_path: Path, undisturbed: dict[str, Any]):
+    """kill -9 at step 25 or a little later: the run goes on from step 20 or later and ends with the same weights."""
+    killed: list[int] = []
+    steps: list[int] = []
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        steps.append(step)
+        if step >= 25 and not killed:
+            killed.append(workers()[-1].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    model = ray_train.train(replace(longer(tiny), workers=2), tmp_path, report=report)
+    assert killed
+    back = [step for before, step in zip(steps, steps[1:], strict=False) if step <= before and step < 60]
+    assert len(back) == 1  # it went back once, to the step after a checkpoint
+    assert back[0] % 10 == 1
+    expected = undisturbed["model"].state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in model.state_dict().items())
+
+
+def workers() -> list[psutil.Process]:
+    """The processes of Ray Train's workers, in the order in which they started."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+    return sorted(found, key=lambda process: process.create_time())
+
+
+def test_error_in_a_worker_ends_the_run(tiny: TrainConfig, tmp_path: Path):
+    """Starting again would not mend a folder that is gone; the sentence is the loop's own."""
+    gone = replace(tiny, data=replace(tiny.data, path=str(tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match="nowhere"):
+        run(gone, tmp_path / "run")
+
+
+def test_nan_in_a_worker(tiny: TrainConfig, tmp_path: Path):
+    """A learning rate that sends the weights to infinity."""
+    wild = replace(tiny, steps=200, optim=replace(tiny.optim, learning_rate=1e30, grad_clip=None, warmup_steps=0))
+    with pytest.raises(train.NotFinite, match=r"not finite at step \d+; its batch: .*\.png"):
+        run(wild, tmp_path)
+
+
+def test_stopping_saves(tiny: TrainConfig, tmp_path: Path):
+    asked: list[int] = []
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if step >= 3 and not asked:
+            asked.append(step)
+            signal.raise_signal(signal.SIGTERM)
+
+    endless = replace(tiny, steps=10**6, checkpoint_interval_steps=10**6)
+    with pytest.raises(KeyboardInterrupt):
+        ray_train.train(endless, tmp_path, report=report)
+    reached = generative.load(tmp_path).meta["step"]
+    assert reached >= 3
+    with pytest.raises(ValueError, match="holds checkpoints of an earlier run"):
+        ray_train.train(tiny, tmp_path)
+    model, said = run(replace(tiny, steps=reached + 2, checkpoint_interval_steps=None), tmp_path, resume=True)
+    assert min(said) > reached
+    assert model.meta["step"] == reached + 2
