@@ -117,13 +117,13 @@ def unpack(data: bytes, where: str) -> dict[str, Tensor]:
 
 
 def load_into(put: Callable[..., Any], own: dict[str, Tensor], tensors: dict[str, Tensor], where: str) -> None:
-    """Calls `put(tensors)` (a load_state_dict) if names and shapes fit `own`. Raises ValueError naming what differs."""
+    """Calls `put(tensors)` (a load_state_dict) if names, shapes and dtypes fit `own`. Raises ValueError naming what differs."""
     if odd := sorted(set(own) ^ set(tensors)):
         raise ValueError(f"{where} is of another model: {odd[0]!r} is only in {'it' if odd[0] in tensors else 'ours'}")
     for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape:
-            shapes = f"{tuple(tensor.shape)}, expected {tuple(own[name].shape)}"
-            raise ValueError(f"{where} is of another model: {name!r} has shape {shapes}")
+        got, wanted = (f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in (tensor, own[name]))
+        if got != wanted:
+            raise ValueError(f"{where} is of another model: {name!r} is {got}, expected {wanted}")
     put(tensors)
 
 

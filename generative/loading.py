@@ -1,5 +1,6 @@
 """Trained models from a run folder, a checkpoint or a folder with a model, on this machine or under a URL."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -40,10 +41,11 @@ def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> VDM:
             raise ValueError(f"shape {shape} is not (channels, height, width)")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"model.json of {where} does not describe a model: {error!r}") from None
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("meta"):  # sizes are compared before any memory is taken, and no random numbers are drawn
         model = VDM(config.model, shape, meta["num_levels"])
     tensors = checkpoint.unpack(weights, f"model.safetensors of {where}")
-    checkpoint.load_into(model.load_state_dict, model.state_dict(), tensors, f"model.safetensors of {where}")
+    put = functools.partial(model.load_state_dict, assign=True)
+    checkpoint.load_into(put, model.state_dict(), tensors, f"model.safetensors of {where}")
     model.meta = meta
     return model.to(device).eval().requires_grad_(False)
 

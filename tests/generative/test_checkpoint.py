@@ -97,7 +97,8 @@ def test_tensors_survive():
 @pytest.mark.parametrize(
     ("tensors", "says"),
     [
-        ({"a": torch.zeros(2)}, "'a' has shape"),
+        ({"a": torch.zeros(2)}, r"'a' is \(2,\) float32, expected \(3,\) float32"),
+        ({"a": torch.zeros(3).double()}, r"'a' is \(3,\) float64, expected \(3,\) float32"),
         ({"b": torch.zeros(3)}, "is only in"),
         ({}, "'a' is only in ours"),
     ],

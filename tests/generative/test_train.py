@@ -152,9 +152,7 @@ def test_signals_are_the_main_threads():
     assert seen == [False]
 
 
-def test_nan_stops_with_the_step_and_the_pictures(
-    tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_nan_stops_with_the_step_and_the_pictures(tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plain = VDM.losses
 
     def broken(self: VDM, batch: Any, source: Any) -> dict[str, torch.Tensor]:
@@ -162,7 +160,9 @@ def test_nan_stops_with_the_step_and_the_pictures(
         return terms | {"loss": terms["loss"] * (float("nan") if source.step == 7 else 1.0)}
 
     monkeypatch.setattr(VDM, "losses", broken)
-    with pytest.raises(train.NotFinite, match=r"not finite at step 7; its batch: .*\.png.*checkpoint of step 5 is kept"):
+    with pytest.raises(
+        train.NotFinite, match=r"not finite at step 7; its batch: .*\.png.*checkpoint of step 5 is kept"
+    ):
         run(replace(tiny, report_interval_s=3600), tmp_path)
     monkeypatch.undo()
     model, _ = run(tiny, tmp_path, resume=True)
@@ -189,7 +189,7 @@ def test_wrong_values(tiny: TrainConfig, tmp_path: Path):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="device cuda was asked for, but torch sees no GPU"):
             train.train(replace(tiny, device="cuda"), tmp_path)
-    with pytest.raises(ValueError, match=r"optim.batch must be a multiple of workers x optim.micro_batches \(3\), got 8"):
+    with pytest.raises(ValueError, match=r"optim.batch must be a multiple of .* \(3\), got 8"):
         replace(tiny, optim=replace(tiny.optim, micro_batches=3))
 
 
