@@ -117,7 +117,7 @@ def unpack(data: bytes, where: str) -> dict[str, Tensor]:
 
 
 def load_into(put: Callable[..., Any], own: dict[str, Tensor], tensors: dict[str, Tensor], where: str) -> None:
-    """Calls `put(tensors)` (a load_state_dict) if names, shapes and dtypes fit `own`. Raises ValueError naming what differs."""
+    """Calls `put(tensors)` (a load_state_dict) if names, shapes and dtypes fit `own`; raises ValueError if not."""
     if odd := sorted(set(own) ^ set(tensors)):
         raise ValueError(f"{where} is of another model: {odd[0]!r} is only in {'it' if odd[0] in tensors else 'ours'}")
     for name, tensor in tensors.items():

@@ -17,7 +17,7 @@ class DataConfig:
     channels: Literal[1, 3] | None = None
     """1 grey, 3 RGB; as stored if omitted."""
     downscale: int = 1
-    """Photographs are reduced by this factor (box filter) before they are cut: it removes traces of their compression."""
+    """Photographs are reduced by this factor (box filter) before they are cut: that removes traces of compression."""
     holdout: float = 0.1
     """Share of the groups (photographs, concepts, files) in each of the test and validation splits, by a hash of the
     group's name; for sets without an official split."""

@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_killed_worker(tiny: TrainConfig, tmp_path: Path, undisturbed: dict[str,
 
     model = ray_train.train(replace(longer(tiny), workers=2), tmp_path, report=report)
     assert killed
-    back = [step for before, step in zip(steps, steps[1:], strict=False) if step <= before and step < 60]
+    back = [step for before, step in pairwise(steps) if step <= before and step < 60]
     assert len(back) == 1  # it went back once, to the step after a checkpoint
     assert back[0] % 10 == 1
     expected = undisturbed["model"].state_dict()
