@@ -98,7 +98,7 @@ def test_a_corrupt_picture_is_left_out_and_named_or_fatal(tmp_path: Path):
         assert train.keys([0, 1]) == ["train_32x32/00000.png", "train_32x32/00002.png"]
     with pytest.raises(ValueError, match=r"train_32x32/00001.png cannot be read"):
         imagenet.load(config(tmp_path, on_corrupt="fail"), "train", tmp_path / "cache")
-    with pytest.raises(ValueError, match=r"train_32x32/00001.png cannot be read as a picture: cannot identify"):
+    with pytest.raises(ValueError, match=r"train_32x32/00001.png cannot be read as a picture: no picture"):
         imagenet.load(config(tmp_path, on_corrupt="fail"), "train", tmp_path / "another cache")
 
 
