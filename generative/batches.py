@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from generative import noise
+from generative.config import TrainConfig
 from generative.data.config import DataConfig
 
 
@@ -51,11 +52,11 @@ class Order:
 
 
 class Batches:
-    """One worker's share (rows start..stop) of each batch, augmented and read ahead in a thread."""
+    """One worker's share of each batch (its `rows`), augmented and read ahead in a thread."""
 
-    def __init__(self, data: Pictures, config: DataConfig, batch: int, seed: int, start: int, stop: int) -> None:
-        self.data, self.config, self.seed = data, config, seed
-        self.order, self.rows = Order(len(data), batch, seed), slice(start, stop)
+    def __init__(self, images: Pictures, config: TrainConfig, rows: slice) -> None:
+        self.images, self.config, self.rows = images, config, rows
+        self.order = Order(len(images), config.optim.batch, config.seed)
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.ahead: tuple[int, Future[dict[str, Tensor]]] | None = None
 
@@ -67,16 +68,20 @@ class Batches:
 
     def keys(self, step: int) -> list[str]:
         """The names of the pictures in this worker's share of a batch."""
-        return self.data.keys(self.order.at(step)[self.rows])
+        return self.images.keys(self.order.at(step)[self.rows])
 
     def close(self) -> None:
         self.reader.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, step: int) -> dict[str, Tensor]:
-        indices = self.order.at(step)
-        batch = self.data.batch(indices[self.rows])
-        source = noise.GlobalBatch(self.seed + 1, step, self.rows.start, self.rows.stop, len(indices))
-        return {**batch, "x": augment(batch["x"], self.config, source)}
+        batch = self.images.batch(self.order.at(step)[self.rows])
+        return {**batch, "x": augment_at(batch["x"], self.config, step, self.rows)}
+
+
+def augment_at(x: Tensor, config: TrainConfig, step: int, rows: slice) -> Tensor:
+    """`augment` with the random numbers of one step's rows."""
+    source = noise.GlobalBatch(noise.mix(config.seed, 3), step, rows.start, rows.stop, total=config.optim.batch)
+    return augment(x, config.data, source)
 
 
 def augment(x: Tensor, config: DataConfig, source: noise.Source) -> Tensor:

@@ -10,16 +10,21 @@ import os
 import threading
 import time
 import traceback
+from collections import deque
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import ray
+import ray.data
 import ray.train
 import torch
 from ray.train.torch import TorchConfig, TorchTrainer
+from torch import Tensor
 
-from generative import loading
+from generative import data, loading
 from generative import train as loop
+from generative.batches import Batches, Pictures, augment_at
 from generative.checkpoint import Store
 from generative.config import TrainConfig
 from generative.papers.vdm import VDM
@@ -143,6 +148,7 @@ def _trainer(config: TrainConfig, store: Store, board: Any) -> TorchTrainer:
         _worker,
         train_loop_config={"config": config, "root": root, "board": board},
         scaling_config=ray.train.ScalingConfig(num_workers=config.workers, use_gpu=wants_gpu),
+        datasets={"train": decoded(config)} if config.data.loader == "ray" else None,
         # Decisions are broadcast on the CPU, gradients on the GPU.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if wants_gpu else "gloo"),
         run_config=ray.train.RunConfig(
@@ -188,9 +194,9 @@ def _worker(settings: dict[str, Any]) -> None:
     calls = {kind: teller(kind) for kind in ("report", "look", "note")} if rank == 0 else {}
     try:
         team = Team(rank=rank, world=world, device=device)
-        loop.fit(
-            config, Store(settings["root"]), team, stop=_Asked(board) if rank == 0 else _never, resume=True, **calls
-        )
+        source = Stream if config.data.loader == "ray" else Batches
+        stop = _Asked(board) if rank == 0 else _never
+        loop.fit(config, Store(settings["root"]), team, source=source, stop=stop, resume=True, **calls)
     except Exception as error:
         # A lost peer shows as a RuntimeError of the process group. That is Ray's to mend; anything else is not.
         if (world > 1 and type(error) is RuntimeError) or isinstance(error, torch.distributed.DistError):
@@ -199,6 +205,56 @@ def _worker(settings: dict[str, Any]) -> None:
         ray.get(board.put.remote("error", told))
         if world > 1 and not isinstance(error, NotFinite):
             raise  # the others wait for this worker: end them too (all of them see a loss that is not finite)
+
+
+def decoded(config: TrainConfig) -> ray.data.Dataset:
+    """The training pictures as a Ray dataset (x, label, id), in a new random order each time it is read.
+
+    Numbers are shuffled, not pictures: tasks all over the cluster then read and decode the pictures of their numbers.
+    """
+    settings = config.data
+
+    def read(numbers: dict[str, Any]) -> dict[str, Any]:
+        batch = data.load(settings, "train").batch(numbers["id"])
+        return {"id": numbers["id"], **{name: value.numpy() for name, value in batch.items()}}
+
+    size = len(data.load(settings, "train"))
+    return ray.data.range(size).random_shuffle().map_batches(read, batch_size=min(256, config.optim.batch))
+
+
+class Stream:
+    """One worker's batches out of `decoded`: what batches.Batches is for sets that are read by index.
+
+    A run that goes on after a fault begins a new epoch: it does not repeat the order of an undisturbed one.
+    """
+
+    def __init__(self, images: Pictures, config: TrainConfig, rows: slice) -> None:
+        self.images, self.config, self.rows = images, config, rows
+        self.seen: deque[tuple[int, Tensor]] = deque(maxlen=1000)
+        self.feed = self._endless(ray.train.get_dataset_shard("train"))
+
+    def at(self, step: int) -> dict[str, Tensor]:
+        """The next batch, on the CPU."""
+        batch = next(self.feed)
+        self.seen.append((step, batch.pop("id")))
+        return {**batch, "x": augment_at(batch["x"], self.config, step, self.rows)}
+
+    def keys(self, step: int) -> list[str]:
+        """The names of the pictures in the batch of one of the last steps."""
+        return self.images.keys(dict(self.seen)[step])
+
+    def close(self) -> None:
+        self.feed.close()
+
+    def _endless(self, shard: ray.data.DataIterator) -> Generator[dict[str, Tensor], None, None]:
+        share = self.rows.stop - self.rows.start
+        while True:
+            empty = True
+            for batch in shard.iter_torch_batches(batch_size=share, drop_last=True):
+                empty = False
+                yield batch
+            if empty:
+                raise ValueError(f"{len(self.images)} pictures are too few for {share} per worker and step")
 
 
 class _Asked:

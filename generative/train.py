@@ -149,6 +149,8 @@ def train(
     """
     if config.workers != 1:
         raise ValueError(f"the plain loop trains with one worker, got {config.workers}; ray_train.train takes several")
+    if config.data.loader != "map":
+        raise ValueError("data.loader ray needs Ray: train with ray_train.train, or use the loader map")
     store = open_store(config, run, resume)
     device = pick_device(config.device)
     if device == "cpu" and config.threads:
@@ -208,13 +210,15 @@ def fit(
     store: Store,
     team: Team,
     *,
+    source: Callable[..., Any] = Batches,
     report: Report | None = None,
     look: Look | None = None,
     note: Note | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
 ) -> Training:
-    """The loop, in one process of the team. `report`, `look`, `note` and `stop` are the first process's."""
+    """The loop, in one process of the team. `report`, `look`, `note` and `stop` are the first process's; `source` makes
+    its batches, as the class Batches does."""
     images = data.load(config.data, "train")
     if images.skipped and note:
         named = ", ".join(images.skipped[:5]) + (", ..." if len(images.skipped) > 5 else "")
@@ -223,8 +227,7 @@ def fit(
     if resume and (newest := store.newest()) is not None:
         training.restore(store, newest)
     share = config.optim.batch // team.world
-    first = team.rank * share
-    batches = Batches(images, config.data, config.optim.batch, config.seed, first, first + share)
+    batches = source(images, config, slice(team.rank * share, (team.rank + 1) * share))
     try:
         _loop(config, store, team, training, batches, report, look, stop)
     finally:
@@ -239,7 +242,7 @@ def _loop(
     store: Store,
     team: Team,
     training: Training,
-    batches: Batches,
+    batches: Any,
     report: Report | None,
     look: Look | None,
     stop: Callable[[], bool],
@@ -286,7 +289,7 @@ def _look(config: TrainConfig, training: Training, count: int | None, report: Re
     look(training.step, view)
 
 
-def _complaint(step: int, batches: Batches, store: Store) -> str:
+def _complaint(step: int, batches: Any, store: Store) -> str:
     keys = batches.keys(step)
     named = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
     newest = store.newest()

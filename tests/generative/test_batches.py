@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from generative.batches import Batches, Order, augment
+from generative.config import OptimSettings, TrainConfig
 from generative.data.config import DataConfig
 
 
@@ -28,7 +29,8 @@ class Numbers:
 
 
 def batches(start: int, stop: int, size: int = 10, batch: int = 4, seed: int = 3) -> Batches:
-    return Batches(Numbers(size), DataConfig(), batch, seed, start, stop)
+    config = TrainConfig(optim=OptimSettings(batch=batch), seed=seed)
+    return Batches(Numbers(size), config, slice(start, stop))
 
 
 @pytest.mark.parametrize("batch", [4, 10, 23])
@@ -68,7 +70,7 @@ def test_error_in_the_reader_is_told():
     broken.at(0)
     assert broken.ahead
     broken.ahead[1].result()
-    broken.data.batch = lambda indices: 1 / 0  # type: ignore[method-assign,assignment]
+    broken.images.batch = lambda indices: 1 / 0  # type: ignore[method-assign,assignment]
     broken.at(1)  # was read before
     with pytest.raises(ZeroDivisionError):
         broken.at(2)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import generative
-from generative import ray_train, train
+from generative import data, ray_train, train
 from generative.config import TrainConfig
 from generative.papers.vdm import VDM
 
@@ -110,3 +110,28 @@ def test_stopping_saves(tiny: TrainConfig, tmp_path: Path):
     model, said = run(replace(tiny, steps=reached + 2, checkpoint_interval_steps=None), tmp_path, resume=True)
     assert min(said) > reached
     assert model.meta["step"] == reached + 2
+
+
+def test_ray_data_reads_every_picture_once(tiny: TrainConfig):
+    images = data.load(tiny.data, "train")
+    rows = ray_train.decoded(tiny).take_all()
+    assert sorted(row["id"] for row in rows) == list(range(len(images)))
+    whole = images.batch(range(len(images)))
+    for row in rows:
+        assert (row["x"] == whole["x"][row["id"]].numpy()).all()
+        assert row["label"] == whole["label"][row["id"]]
+    assert [row["id"] for row in ray_train.decoded(tiny).take_all()] != [row["id"] for row in rows]
+
+
+def test_ray_data_trains(tiny: TrainConfig, tmp_path: Path):
+    streamed = replace(tiny, data=replace(tiny.data, loader="ray"), workers=2, steps=20)
+    _, said = run(streamed, tmp_path)
+    assert set(said) == set(range(1, 21))
+    with pytest.raises(ValueError, match=r"data.loader ray needs Ray"):
+        train.train(replace(streamed, workers=1), tmp_path / "plain")
+
+
+def test_ray_data_with_too_few_pictures(tiny: TrainConfig, tmp_path: Path):
+    greedy = replace(tiny, data=replace(tiny.data, loader="ray"), optim=replace(tiny.optim, batch=200))
+    with pytest.raises(ValueError, match="pictures are too few for 200 per worker and step"):
+        run(greedy, tmp_path)
