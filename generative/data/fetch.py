@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -171,8 +172,7 @@ def _download(package: Package, part: Path, say: Progress, folder: Path) -> Path
 def _command(package: Package, out: Path) -> list[str]:
     """The client's command line, run in `out`."""
     if package.registry == "pypi":
-        has_pip = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0
-        command = [sys.executable, "-m", "pip"] if has_pip else ["pip"]
+        command = [sys.executable, "-m", "pip"] if find_spec("pip") else ["pip"]
         command += ["download", "--no-deps", "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(out)]
         if package.tags:
             python, abi, platform = package.tags.split("-")

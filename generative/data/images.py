@@ -66,7 +66,7 @@ class ImageSet:
 
     def keys(self, indices: Sequence[int] | Tensor) -> list[str]:
         """Name of each of the pictures."""
-        return [self.names[i] for i in self._checked(indices)]
+        return [self.names[int(i)] for i in self._checked(indices)]
 
     def groups(self) -> list[str]:
         """For every picture in order, what it is from; len(self) names."""

@@ -136,6 +136,10 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
         raise ValueError(f"{config.name} needs --data.path, the place of its files")
     if not found.place and config.path is not None:
         raise ValueError(f"{config.name} comes from a package and takes no path, got {config.path!r}")
-    module, function = found.loader.split(":")
-    loader: Loader = getattr(import_module(module), function)
-    return loader(config, split, cache)
+    return loader(config.name)(config, split, cache)
+
+
+def loader(name: str) -> Loader:
+    """The function that loads a set; its module is imported now."""
+    module, function = row(name).loader.split(":")
+    return getattr(import_module(module), function)
