@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from generative.data import digits, photos
+from generative.data import digits, emoji, photos
 from generative.data.config import DataConfig
 from generative.data.fetch import Package, Progress, cache_dir, fetch
 from generative.data.images import ImageSet
@@ -70,10 +70,26 @@ _ROWS = (
         loader="generative.data.photos:load",
     ),
     SetRow(
+        name="emoji",
+        what="3,391 rendered emoji with captions, 256 x 256 RGB on white, 9 classes; size reduces them",
+        packages=(emoji.FLUENT, emoji.OPENMOJI),
+        licence="MIT (pictures), CC BY-SA 4.0 (captions)",
+        size_mb=20.1,
+        split=_BY_HASH.format("concept, with all its skin tones and genders"),
+        loader="generative.data.emoji:load",
+    ),
+    SetRow(
         name="folder",
         what="your folder of pictures, or of one folder per class",
         split="train/, val/ and test/ if there are such folders, else " + _BY_HASH.format("file"),
         loader="generative.data.folder:load",
+        place=True,
+    ),
+    SetRow(
+        name="shards",
+        what="your webdataset tars or Parquet files",
+        split="train, val and test by the folders or names of shards, else " + _BY_HASH.format("shard"),
+        loader="generative.data.shards:load",
         place=True,
     ),
     SetRow(

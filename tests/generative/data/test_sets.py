@@ -8,7 +8,17 @@ from tests.generative.data.made import place, tar_bytes
 
 
 def test_every_set_is_described():
-    assert {"digits", "mnist", "photos", "folder", "cifar10", "imagenet32", "imagenet64"} <= data.SETS.keys()
+    assert {
+        "digits",
+        "mnist",
+        "photos",
+        "emoji",
+        "folder",
+        "shards",
+        "cifar10",
+        "imagenet32",
+        "imagenet64",
+    } <= data.SETS.keys()
     for name, row in data.SETS.items():
         assert row.name == name
         assert row.what
