@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from generative import noise, process
+from generative.nets.vdm_unet import VDMUNetConfig
 from generative.oracle import GaussianOracle
-from generative.papers.vdm import VarianceGradient, diffusion_nats, level, prior_nats
+from generative.papers.vdm import VDM, VarianceGradient, VDMConfig, diffusion_nats, level, prior_nats
 from generative.pixels import reconstruction_nats, scale
-from generative.schedules import Betas, Cosine, LearnedSchedule, Linear, Rescaled, Schedule
+from generative.schedules import Betas, Cosine, LearnedSchedule, Linear, Rescaled, Schedule, ScheduleConfig
 
 HIGH, LOW = 13.3, -5.0
 LAM = torch.tensor([4.0, 1.0, 0.25, 0.01], dtype=torch.float64)
@@ -228,13 +229,51 @@ def bound_of_one_pixel(high: float, num_steps: int) -> float:
 
 def test_the_bound_of_a_pixel_is_above_its_entropy_and_comes_down_to_it() -> None:
     gaps = []
-    for high in (3.0, 5.0, 7.0, 9.0):
+    for high in (3.0, 7.0, 9.0):
         few, more, most = (bound_of_one_pixel(high, num_steps) - ENTROPY for num_steps in (80, 160, 320))
         assert few > more > most > 0
         gaps.append((8 * most - 6 * more + few) / 3)  # a parabola in 1 / T: what is left at T = infinity
     # A cleaner z_0 leaves the decoder, which takes all levels as equally likely, less to get wrong.
     assert all(b < a for a, b in pairwise(gaps))
     assert gaps[-1] == pytest.approx(0, abs=1e-3)
+
+
+class Exact(torch.nn.Module):
+    """`exact` for pictures of one pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = torch.nn.Parameter(torch.zeros(()))  # a model asks a parameter for its device
+
+    def forward(self, z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+        return exact(z.flatten(1), log_snr).reshape(z.shape)
+
+
+def model_of_one_pixel(high: float, num_steps: int) -> VDM:
+    ends = ScheduleConfig(kind="linear", log_snr_max=high, log_snr_min=-8.0)
+    net = VDMUNetConfig(channels=4, blocks=1)
+    model = VDM(VDMConfig(net=net, schedule=ends, num_steps=num_steps), (1, 1, 1), K)
+    model.denoise = Exact()  # pyright: ignore[reportAttributeAccessIssue]
+    return model
+
+
+def test_elbo_of_a_pixel_is_that_bound() -> None:
+    count = 200
+    model, k = model_of_one_pixel(5.0, 20), torch.arange(K).repeat_interleave(count)
+    elbo = model.elbo(k.reshape(-1, 1, 1, 1), times=20, chunk=400)
+    by_level = elbo.bits.reshape(K, count) * math.log(2)
+    se = (SHARES**2 * by_level.var(1) / count).sum().sqrt().item()
+    found, expected = (SHARES * by_level.mean(1)).sum().item(), bound_of_one_pixel(5.0, 20)
+    assert abs(found - expected) < 3 * se
+    assert se < 0.02 * expected
+
+
+def test_samples_of_a_pixel_have_its_shares() -> None:
+    """Chi-squared with 15 degrees of freedom: above 37.7 in one of 1000 cases."""
+    found = model_of_one_pixel(9.0, 0).sample(1000, steps=60, chunk=1000)
+    counts = torch.bincount(found.flatten().long(), minlength=K)
+    expected = 1000 * SHARES
+    assert ((counts - expected) ** 2 / expected).sum() < 37.7
 
 
 def mean_loss_and_square(schedule: LearnedSchedule, scale_of_answer: Tensor, hook: bool) -> tuple[Tensor, Tensor]:
