@@ -75,7 +75,9 @@ class Batches:
 
     def _read(self, step: int) -> dict[str, Tensor]:
         batch = self.images.batch(self.order.at(step)[self.rows])
-        return {**batch, "x": augment_at(batch["x"], self.config, step, self.rows)}
+        batch = {**batch, "x": augment_at(batch["x"], self.config, step, self.rows)}
+        # From pinned memory a GPU copies while it computes.
+        return {name: value.pin_memory() for name, value in batch.items()} if torch.cuda.is_available() else batch
 
 
 def augment_at(x: Tensor, config: TrainConfig, step: int, rows: slice) -> Tensor:
