@@ -4,6 +4,7 @@
 the noise levels the bits are spent. All of it depends on (model, pictures, settings, seed) alone.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -81,7 +82,7 @@ class Evaluation:
         Over pictures, noise levels and noise: that of one term of the training loss, which a learned schedule is
         trained to lower (VDM, Sec 5.3). NaN for a single picture with a single level.
         """
-        return (self.draws / self.dims).var().item()
+        return (self.draws / self.dims).var().item() if self.draws.numel() > 1 else math.nan
 
 
 @dataclass(frozen=True)
