@@ -33,7 +33,7 @@ test: setup ## the whole test suite, game engines and Ray included
 	@$(BIN)/python -m pytest -q
 
 test-fast: setup ## the tests that take seconds
-	@$(BIN)/python -m pytest -q -m "not slow and not ray"
+	@$(BIN)/python -m pytest -q -m "not slow and not ray and not gpu"
 
 check: setup ## lint, formatting and types
 	@$(BIN)/python -m ruff check .
