@@ -1,6 +1,7 @@
 """Layers against closed forms and slow loops."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,14 +74,22 @@ def test_groups_divide_the_channels_and_hold_four(channels: int, groups: int) ->
     assert group_norm(channels).num_groups == groups
 
 
-def test_group_norm_of_bfloat16_is_computed_in_float32() -> None:
+def test_group_norm_of_bfloat16_is_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+    original = F.group_norm
+
+    def spy(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(x.dtype)
+        return original(x, *rest)
+
+    monkeypatch.setattr(layers.F, "group_norm", spy)
     x = (100 + torch.randn(2, 8, 6, 6)).bfloat16()  # the mean is large: bfloat16 statistics would be far off
     norm = GroupNorm(4, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         result = norm(x)
     groups = x.double().view(2, 4, -1)
     expected = (groups - groups.mean(-1, keepdim=True)) / groups.std(-1, correction=0, keepdim=True)
-    assert result.dtype == torch.bfloat16
+    assert (result.dtype, seen) == (torch.bfloat16, [torch.float32])
     assert_close(result.double(), expected.view_as(x), atol=0.02, rtol=0.01)
 
 
@@ -103,6 +112,11 @@ def test_attention_is_the_slow_one(heads: int) -> None:
                 scores = torch.stack([q[n][part] @ k[m][part] / math.sqrt(size) for m in range(6)]).exp()
                 mixed[part] = sum(scores[m] / scores.sum() * v[m][part] for m in range(6))
             assert_close(result[b, :, i, j], x[b, :, i, j] + attention.out.weight @ mixed + attention.out.bias)
+
+
+def test_attention_starts_as_the_identity() -> None:
+    x = torch.randn(2, 6, 2, 3)
+    assert torch.equal(SelfAttention(6, 2)(x), x)
 
 
 @pytest.mark.parametrize("scale_shift", [False, True])

@@ -156,11 +156,13 @@ def test_compiles_as_one_graph(name: str) -> None:
 
 @each
 def test_recomputing_gives_the_same_gradients(name: str) -> None:
-    gradients = []
+    gradients, calls = [], []
     for recompute in (False, True):
         net = stirred(build(name, recompute=recompute))
+        net.up[0].register_forward_pre_hook(lambda *_, recompute=recompute: calls.append(recompute))
         net(*problem()).square().sum().backward()
         gradients.append([parameter.grad for parameter in net.parameters()])
+    assert calls == [False, True, True]
     assert_close(gradients[0], gradients[1], atol=0, rtol=0)
 
 
