@@ -21,11 +21,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "train, evaluate and film both teams (what `make run` does)",
     ),
     "presets": ("experiments.listing:presets_command", "what can be trained, and what to expect of it"),
+    "data": ("experiments.data:data_command", "sets of pictures: list | get NAME"),
     "envs": ("experiments.listing:envs_command", "environments, players, views and options"),
     "train": ("experiments.train:train_command", "train a preset, or go on with a run (--resume RUN)"),
     "sweep": ("experiments.sweep:sweep_command", "several seeds of a preset through Ray Tune"),
-    "eval": ("experiments.evaluate:eval_command", "play held-out episodes, beside the random policy"),
+    "eval": ("experiments.evaluate:eval_command", "held-out episodes beside the random policy; bits per dimension"),
+    "sample": ("experiments.sample:sample_command", "pictures from a trained diffusion model"),
     "video": ("experiments.video:video_command", "write a clip with attention maps"),
+    "report": ("experiments.report:report_command", "runs side by side in one HTML page: tables, curves, pictures"),
     "cluster": ("experiments.remote:cluster_command", "a token-protected local Ray head: up | status | down"),
     "submit": ("experiments.remote:submit_command", "run `tandem train ...` as a job on a Ray cluster"),
     "jobs": ("experiments.remote:jobs_command", "jobs of the cluster"),
@@ -46,15 +49,18 @@ def usage() -> str:
             *lines,
             "",
             "Example: tandem train lab2d-harvest-acam && tensorboard --logdir runs",
+            "Example: tandem train vdm-digits && tensorboard --logdir runs",
         ]
     )
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """Errors that a person can mend by giving another value or installing something."""
-    from envs.team import EngineMissing
+    errors: list[type[Exception]] = [ValueError]
+    if "envs.team" in sys.modules:
+        from envs.team import EngineMissing
 
-    errors: list[type[Exception]] = [ValueError, EngineMissing]
+        errors.append(EngineMissing)
     if "experiments.jobs" in sys.modules or "experiments.cluster" in sys.modules:
         from experiments import cluster, jobs
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).resolve().parents[1]
 PACKAGES = ("envs", "agents", "marl", "generative", "experiments")
 """What a job needs of `SOURCE`; runs, tests, virtual environments and caches stay here."""
-PATH_FLAGS = ("--runs-dir", "--resume")
+PATH_FLAGS = ("--runs-dir", "--resume", "--data.path", "--storage")
 """Flags that take a path: relative ones would land in the job's own folder, which Ray deletes."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -74,8 +74,8 @@ def submit(
     """Sends a job to the cluster and returns its id.
 
     Args:
-        args: arguments of `tandem`, such as ["train", "lab2d-harvest-acam", "--seed", "1"]. Paths after --runs-dir and
-            --resume become absolute; without --runs-dir the job writes to ./runs here (local head only).
+        args: arguments of `tandem`, such as ["train", "lab2d-harvest-acam", "--seed", "1"]. Paths after `PATH_FLAGS`
+            become absolute; without --runs-dir the job writes to ./runs here (local head only).
         address: dashboard, such as "http://127.0.0.1:8265". Without it: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, else the
             local head.
         working_dir: folder, or URL of a zip, that the job runs in; a copy of this project's packages if None.

@@ -5,10 +5,7 @@ from dataclasses import dataclass, fields
 from rich.console import Console
 from rich.table import Table
 
-import envs
-from envs.football.levels import LEVEL_TABLE
-from envs.lab2d.levels import LEVELS as LAB2D_TABLE
-from experiments import flags, presets
+from experiments import flags, halves, presets
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,11 @@ def presets_command(args: list[str]) -> int:
     table = Table()
     for heading in ("preset", "what", "measure", "expected"):
         table.add_column(heading, no_wrap=heading == "preset", overflow="fold")
+    half = ""
     for preset in presets.all_presets().values():
+        if half and half != halves.name_of(preset.make()):
+            table.add_section()
+        half = halves.name_of(preset.make())
         table.add_row(preset.name, preset.summary, preset.metric, preset.expected)
     console = Console()
     console.print(table)
@@ -32,6 +33,10 @@ def presets_command(args: list[str]) -> int:
 
 def envs_command(args: list[str]) -> int:
     """Lists the environments and their options."""
+    import envs
+    from envs.football.levels import LEVEL_TABLE
+    from envs.lab2d.levels import LEVELS as LAB2D_TABLE
+
     flags.parse(_NoFlags, args, prog="tandem envs", example="tandem envs", about=envs_command.__doc__ or "")
     table = Table()
     for heading in ("environment", "players", "opponents"):

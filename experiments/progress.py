@@ -1,12 +1,17 @@
 """Progress of long work: a bar on a terminal, a line a minute in a log."""
 
+import re
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_EVERY_S = 60.0
+REPEATED = re.compile(r"\d+ s$")
+"""Lines that only say how long something has been going on."""
 
 
 class Steps:
@@ -37,3 +42,28 @@ class Steps:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar:
             self.bar.stop()
+
+
+class Lines:
+    """`with Lines("mnist") as tell: tell("fetching")`: on a terminal one line that changes; in a log every line, but
+    of those that only say how far something is (they end in seconds) one a minute."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.status = what, Console().status(what) if sys.stdout.isatty() else None
+        self.last = time.monotonic()
+
+    def __enter__(self) -> Callable[[str], None]:
+        if self.status:
+            self.status.start()
+        return self.tell
+
+    def tell(self, line: str) -> None:
+        if self.status:
+            self.status.update(f"{self.what}: {line}")
+        elif not REPEATED.search(line) or time.monotonic() - self.last >= LINE_EVERY_S:
+            self.last = time.monotonic()
+            print(f"{self.what}: {line}", flush=True)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.status:
+            self.status.stop()

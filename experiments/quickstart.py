@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import flags, presets
-from experiments.evaluate import evaluate_with_progress, interval
+from experiments.evaluate import interval
+from experiments.evaluate_marl import evaluate_with_progress
 from experiments.flags import say
 from experiments.train import train_run
 

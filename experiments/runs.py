@@ -6,38 +6,25 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import agents
-import envs
-from marl import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+from experiments import halves
 
-_PARTS = {
-    "network": agents.NetworkConfig,
-    "ppo": PPOSettings,
-    "runners": RunnerSettings,
-    "evaluation": EvalSettings,
-}
-_PACKAGES = ("tandem-lab", "torch", "ray", "numpy", "gymnasium", "gfootball", "dmlab2d")
+if TYPE_CHECKING:
+    import envs
+
+_PACKAGES = ("tandem-lab", "torch", "ray", "numpy", "pillow", "gymnasium", "gfootball", "dmlab2d")
 
 
-def config_to_json(config: TrainConfig) -> dict[str, Any]:
-    """The resolved configuration as plain data."""
-    return {**asdict(config), "env": envs.to_json(config.env)}
+def config_to_json(config: Any) -> dict[str, Any]:
+    """The resolved configuration of either half as plain data."""
+    return halves.of(config).to_json(config)
 
 
-def config_from_json(data: dict[str, Any]) -> TrainConfig:
+def config_from_json(data: dict[str, Any], half: str = halves.MARL) -> Any:
     """The inverse of `config_to_json`. Raises ValueError naming the field that does not exist or fit."""
-    try:
-        parts = {name: cls(**data[name]) for name, cls in _PARTS.items()}
-        rest = {key: value for key, value in data.items() if key not in _PARTS and key != "env"}
-        return TrainConfig(env=envs.from_json(data["env"]), **parts, **rest)
-    except KeyError as error:
-        raise ValueError(f"{error} is missing") from None
-    except TypeError as error:
-        raise ValueError(f"a field does not exist or fit: {error}") from None
+    return halves.named(half).from_json(data)
 
 
 def versions() -> dict[str, str]:
@@ -61,7 +48,14 @@ def git_sha() -> str:
         return os.environ.get("TANDEM_GIT_SHA", "unknown")
 
 
-def create(runs_dir: Path, preset: str, config: TrainConfig, command: list[str]) -> Path:
+def describe(preset: str, config: Any) -> dict[str, Any]:
+    """What config.json and --dry-run say first. A record without "half" is of the MARL half."""
+    name = halves.of(config).NAME
+    half = {} if name == halves.MARL else {"half": name}
+    return {"preset": preset, **half, "config": config_to_json(config)}
+
+
+def create(runs_dir: Path, preset: str, config: Any, command: list[str]) -> Path:
     """Makes a new run folder. It appears with its config.json in it or not at all."""
     parent = runs_dir / preset
     staging = parent / f".new-{os.getpid()}-{time.time_ns()}"
@@ -70,8 +64,7 @@ def create(runs_dir: Path, preset: str, config: TrainConfig, command: list[str])
     except OSError as error:
         raise ValueError(f"cannot make a run folder under {runs_dir}: {error.strerror}") from None
     record = {
-        "preset": preset,
-        "config": config_to_json(config),
+        **describe(preset, config),
         "seed": config.seed,
         "git_sha": git_sha(),
         "versions": versions(),
@@ -90,22 +83,27 @@ def create(runs_dir: Path, preset: str, config: TrainConfig, command: list[str])
     raise RuntimeError(f"no free name for a run under {parent}")
 
 
-def read(run: Path) -> tuple[str, TrainConfig]:
+def read(run: Path) -> tuple[str, Any]:
     """(preset, configuration) of a run folder. Raises ValueError in one sentence if it is none."""
     path = run / "config.json"
     if not path.is_file():
         raise ValueError(f"{run} is not a run folder: it has no config.json (runs are at runs/PRESET/TIME-SEED)")
     try:
         record = json.loads(path.read_text())
-        return record["preset"], config_from_json(record["config"])
+        return record["preset"], config_from_json(record["config"], record.get("half", halves.MARL))
     except KeyError as error:
         raise ValueError(f"{path} cannot be read: {error} is missing") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} cannot be read as the configuration of a run: {error}") from None
 
 
-def environment_of(path: Path) -> envs.EnvConfig:
+def environment_of(path: Path) -> "envs.EnvConfig":
     """The environment that a run, checkpoint or policy folder was made for. Raises ValueError."""
+    import agents
+    import envs
+
+    if halves.name_at(path) != halves.MARL:
+        raise ValueError(f"{path} is of the generative half: it has no environment")
     if (path / "config.json").is_file():
         return read(path)[1].env
     meta = agents.load(path).meta
@@ -114,7 +112,7 @@ def environment_of(path: Path) -> envs.EnvConfig:
     return envs.from_json(meta["env"])
 
 
-def rewrite_config(run: Path, config: TrainConfig) -> None:
+def rewrite_config(run: Path, config: Any) -> None:
     """Notes a changed budget or pace of a run that goes on."""
     path = run / "config.json"
     record = json.loads(path.read_text())

@@ -3,26 +3,26 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments import flags, presets, runs
+from experiments import flags, halves, presets, runs
 from experiments.evaluate import interval
 from experiments.flags import say
 from experiments.train import train_run
-from marl import TrainConfig
 
+Config = TypeVar("Config")
 EXAMPLE = "tandem sweep lab2d-harvest-acam --seeds 0 1 2 --ppo.learning-rate 3e-4"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepCommand:
-    """Flags of `tandem sweep`."""
+class SweepCommand(Generic[Config]):
+    """Flags of `tandem sweep`, for the configurations of either half."""
 
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    config: Annotated[Config, tyro.conf.arg(name="")]
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run for each."""
     runs_dir: Path = Path("runs")
@@ -42,13 +42,18 @@ def sweep_command(args: list[str]) -> int:
         raise flags.FlagError("no preset was named; usage: tandem sweep PRESET [--seeds 0 1 2] [--field value ...]")
     preset = presets.get(name)
     default = SweepCommand(config=preset.make())
-    command = flags.parse(
-        SweepCommand, rest, prog=f"tandem sweep {name}", example=EXAMPLE, default=default, about=preset.summary
+    command: SweepCommand[Any] = flags.parse(
+        SweepCommand[type(default.config)],
+        rest,
+        prog=f"tandem sweep {name}",
+        example=EXAMPLE,
+        default=default,
+        about=preset.summary,
     )
     if not command.seeds or min(command.seeds) < 0 or len(set(command.seeds)) < len(command.seeds):
         raise ValueError(f"--seeds must be different numbers of 0 or more, got {command.seeds}")
     results = _tune(preset, command)
-    table = Table(title=f"{preset.name}: {preset.metric} in held-out episodes, mean [95% interval]")
+    table = Table(title=f"{preset.name}: {preset.metric} on held-out data, mean [95% interval]")
     for heading in ("seed", preset.metric, "run"):
         table.add_column(heading, overflow="fold")
     for seed, row in sorted(results.items()):
@@ -59,13 +64,13 @@ def sweep_command(args: list[str]) -> int:
 
 def _tune(preset: presets.Preset, command: SweepCommand) -> dict[int, dict[str, Any]]:
     """Runs every seed as a Tune trial. Returns per seed its run folder and the summary of its evaluation."""
+    import ray
     from ray import tune
 
-    from marl.training import start_ray
-
-    cpus = 1 + command.config.runners.num_runners
-    start_ray(max(cpus, os.cpu_count() or 1))
-    bundles = [{"CPU": 1.0}] * cpus  # the learner, and each runner
+    half = halves.of(command.config)
+    cpus = sum(bundle["CPU"] for bundle in half.bundles(command.config, gpu=False))
+    half.start_ray(max(int(cpus), os.cpu_count() or 1))
+    bundles = half.bundles(command.config, gpu=ray.cluster_resources().get("GPU", 0) > 0)
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(
@@ -89,18 +94,16 @@ def _tune(preset: presets.Preset, command: SweepCommand) -> dict[int, dict[str, 
     return found
 
 
-def _trial(trial: dict[str, Any], *, preset: str, config: TrainConfig, runs_dir: str) -> None:
+def _trial(trial: dict[str, Any], *, preset: str, config: Any, runs_dir: str) -> None:
     """One seed, inside a Tune trial. A trial that is tried again goes on with its run."""
     from ray import tune
 
-    from marl.evaluation import read_jsonl, summarise
-
+    half = halves.of(config)
     # Trials are told apart by their folders; the note says which run belongs to this one.
     note = Path(tune.get_context().get_trial_dir()) / "run.txt"
     earlier = Path(note.read_text()) if note.is_file() else None
     seeded = replace(config, seed=trial["seed"])
     run = earlier or runs.create(Path(runs_dir), preset, seeded, ["tandem", "sweep", preset])
     note.write_text(str(run))
-    train_run(preset, seeded, Path(runs_dir), resume=run)
-    summary = summarise(read_jsonl(run / "evaluation.jsonl"))[presets.get(preset).metric]
-    tune.report({"run": str(run), "summary": summary})
+    train_run(preset, seeded, Path(runs_dir), resume=run, **half.trial_options())
+    tune.report({"run": str(run), "summary": half.outcome(run, presets.get(preset).metric)})

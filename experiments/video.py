@@ -9,7 +9,7 @@ import tyro
 
 import agents
 from experiments import flags, media, runs
-from experiments.evaluate import chosen_mode
+from experiments.evaluate_marl import chosen_mode
 from experiments.flags import say
 from experiments.progress import Steps
 from marl import TrainConfig

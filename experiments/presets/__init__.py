@@ -1,11 +1,8 @@
 """Every preset by name. A preset is a complete configuration with what to expect of it and how that is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from envs.team import one_of
-from experiments.presets import teams
 
 NOT_RUN = "not yet run"
 
@@ -20,7 +17,7 @@ class Preset:
     expected: str
     """The metric to expect and the command it comes from, or "not yet run"."""
     make: Callable[[], Any]
-    """The configuration."""
+    """The configuration: a `TrainConfig` of the half that the preset belongs to (`experiments.halves.of`)."""
     metric: str
     """The number of an evaluation that the preset is about."""
     tiny: Callable[[Any], Any]
@@ -29,15 +26,26 @@ class Preset:
 
 def all_presets() -> dict[str, Preset]:
     """Name -> preset, in the order in which they are listed."""
-    return {row["name"]: Preset(**{"expected": NOT_RUN, **row}) for row in teams.rows()}
+    return {row["name"]: Preset(**{"expected": NOT_RUN, **row}) for rows in _rows() for row in rows}
+
+
+def _rows() -> Iterator[Iterator[dict[str, Any]]]:
+    """Half by half, each imported when its turn comes."""
+    from experiments.presets import teams
+
+    yield teams.rows()
+    from experiments.presets import pictures
+
+    yield pictures.rows()
 
 
 def get(name: str) -> Preset:
     """The preset `name`; "tiny-NAME" is its twin for continuous integration. Raises ValueError with what exists."""
-    presets = all_presets()
     plain = name.removeprefix("tiny-")
-    one_of("preset", plain if plain in presets else name, list(presets))
-    preset = presets[plain]
+    found = next((row for rows in _rows() for row in rows if row["name"] == plain), None)
+    if found is None:
+        raise ValueError(f"preset {name!r} does not exist; allowed: {', '.join(all_presets())}")
+    preset = Preset(**{"expected": NOT_RUN, **found})
     if plain == name:
         return preset
     return Preset(

@@ -1,0 +1,124 @@
+"""`tandem sample`: pictures from a trained diffusion model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+import generative
+from experiments import flags
+from experiments.flags import say
+from experiments.progress import Steps
+from generative.config import Device
+from generative.samplers import SAMPLERS
+from generative.train import pick_device
+
+if TYPE_CHECKING:
+    from generative.papers.vdm import VDM
+
+EXAMPLE = "tandem sample runs/vdm-digits/20260101-120000-0 -n 64 --steps 256 --sampler ddim -o grid.png"
+AT_ONCE = 256
+"""Pictures that are drawn together; none depends on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleCommand:
+    """Flags of `tandem sample`."""
+
+    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
+    """A run folder or URL (its newest checkpoint), a checkpoint, or a folder with a model."""
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    """How many pictures."""
+    steps: int = 256
+    """Denoising steps of each."""
+    sampler: str = "ancestral"
+    """ancestral (the paper's), ddim, heun or dpm++."""
+    seed: int = 0
+    """Picture i depends on the seed and i alone."""
+    label: str | None = None
+    """Class of all pictures, by name or number, for a class-conditional model; each in turn if omitted."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("grid.png")
+    """Where the grid goes, a .png; small pictures are enlarged."""
+    npz: Path | None = None
+    """Also write the pictures as they are: an .npz with uint8 levels [n, C, H, W]."""
+    device: Device = "auto"
+    """Where to run."""
+
+
+def sample_command(args: list[str]) -> int:
+    """Draws pictures from a trained diffusion model and writes a grid of them."""
+    command = flags.parse(
+        SampleCommand, args, prog="tandem sample", example=EXAMPLE, about=sample_command.__doc__ or ""
+    )
+    _check(command)
+    model = generative.load(command.run, pick_device(command.device))
+    label = _labels(command, model)
+    for path in filter(None, (command.output, command.npz)):
+        flags.check_writable(path)
+    pictures = draw(model, command.n, steps=command.steps, sampler=command.sampler, seed=command.seed, label=label)
+    _write(command, model, pictures)
+    return 0
+
+
+def _check(command: SampleCommand) -> None:
+    for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
+        if getattr(command, name) < least:
+            raise ValueError(f"--{name} must be at least {least}, got {getattr(command, name)}")
+    if command.sampler not in SAMPLERS:
+        raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
+    for path, suffix in ((command.output, ".png"), (command.npz, ".npz")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise ValueError(f"cannot write {path.name!r}; allowed suffix: {suffix}")
+
+
+def _labels(command: SampleCommand, model: "VDM") -> Any:
+    """int64 [n], or None for an unconditional model."""
+    import torch
+
+    count, names = model.config.net.classes, list(model.meta["classes"])
+    if not count:
+        if command.label is not None:
+            raise ValueError(f"--label {command.label!r} has no meaning here: the model was trained without classes")
+        return None
+    if command.label is None:
+        return torch.arange(command.n) % count
+    if command.label in names:
+        return torch.full((command.n,), names.index(command.label))
+    if command.label.isdecimal() and int(command.label) < count:
+        return torch.full((command.n,), int(command.label))
+    raise ValueError(f"label {command.label!r} does not exist; allowed: {', '.join(names)}, or 0 to {count - 1}")
+
+
+def draw(model: "VDM", n: int, *, steps: int, sampler: str, seed: int, label: Any = None) -> np.ndarray:
+    """`model.sample` with a progress bar, in parts. Returns uint8 [n, C, H, W]."""
+    parts = [range(first, min(first + AT_ONCE, n)) for first in range(0, n, AT_ONCE)]
+    pictures = []
+    with Steps("sampling", n * steps) as progress:
+        for part in parts:
+
+            def tell(at: dict[str, Any], part: range = part) -> None:
+                progress.update(part.start * steps + len(part) * (at["step"] + 1), f"{n} pictures")
+
+            chosen = None if label is None else label[part.start : part.stop]
+            drawn = model.sample(
+                len(part), steps=steps, sampler=sampler, seed=seed, first=part.start, label=chosen, callback=tell
+            )
+            pictures.append(drawn.cpu().numpy())
+    return np.concatenate(pictures)
+
+
+def _write(command: SampleCommand, model: "VDM", pictures: np.ndarray) -> None:
+    from experiments.pictures import grid
+    from experiments.tracking import write_png  # imports TensorBoard
+
+    write_png(command.output, grid(pictures, model.num_levels))
+    where = str(command.output)
+    if command.npz:
+        temporary = command.npz.with_name(f".{command.npz.stem}.writing.npz")
+        np.savez_compressed(temporary, pictures=pictures, num_levels=model.num_levels)
+        temporary.replace(command.npz)
+        where += f" and {command.npz}"
+    said = f"{len(pictures)} pictures, {command.steps} steps of {command.sampler}, seed {command.seed}"
+    say(f"{where} ({said}; trained for {model.meta['step']:,} steps)")

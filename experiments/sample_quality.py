@@ -1,0 +1,76 @@
+"""How good samples look, for `tandem eval RUN --samples N`: KID and FID beside their floor, and nearest neighbours."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from experiments.flags import say
+from experiments.progress import Lines, Steps
+from experiments.sample import draw
+from generative.data import ImageSet
+from generative.metrics import features, fid
+from generative.metrics.pictures import memorisation
+
+if TYPE_CHECKING:
+    from generative.papers.vdm import VDM
+
+INCEPTION, RANDOM = "inception", "random"
+
+
+def network(name: str, device: str) -> features.Features:
+    """The feature network: "inception" (fetched at first use), "random", or a TorchScript file. Raises ValueError."""
+    if name == INCEPTION:
+        with Lines(INCEPTION) as tell:
+            tell("the network of FID, 81 MB, fetched once")
+            return features.inception(device=device)
+    if name == RANDOM:
+        return features.random_features().to(device)
+    return features.from_file(name, device=device)
+
+
+def compare(
+    model: "VDM",
+    net: features.Features,
+    train: ImageSet,
+    test: ImageSet,
+    n: int,
+    *,
+    steps: int,
+    sampler: str,
+    seed: int,
+) -> None:
+    """Draws n samples and prints how far they are from test pictures, beside training pictures in their place.
+
+    As many test pictures and training pictures as samples, or all where there are fewer. Raises ValueError.
+    """
+    if min(len(train), len(test)) < 4:
+        raise ValueError(f"KID and FID need at least 4 pictures of each split, got {len(train)} and {len(test)}")
+    label = torch.arange(n) % model.config.net.classes if model.config.net.classes else None
+    samples = torch.from_numpy(draw(model, n, steps=steps, sampler=sampler, seed=seed, label=label))
+    reference, known = _spread(test, n), _spread(train, n)
+    passes = sum(-(-len(x) // 32) for x in (samples, reference, known))
+    with Steps("features", passes) as progress:
+        done = iter(range(1, passes + 1))
+
+        def count(*_: Any) -> None:
+            progress.update(next(done, passes))
+
+        hook = net.register_forward_hook(count)
+        result = fid.compare(samples, reference, known, net, num_levels=model.num_levels)
+        hook.remove()
+    say(f"{n} samples, {steps} steps of {sampler}, seed {seed}:")
+    say(f"KID  {result.kid:.5f} ± {result.kid_se:.5f}   floor {result.kid_floor:.5f} ± {result.kid_floor_se:.5f}")
+    say(f"FID  {result.fid:.2f}   floor {result.fid_floor:.2f}")
+    say(f"({result.n} pictures against {result.n_reference} of the test split; the floor takes {result.n} training")
+    say(f"pictures in place of samples; {result.features})")
+    near = memorisation(samples, train.batch(range(len(train)))["x"], reference)
+    ours, theirs = near.distance.median(), near.held_out_distance.median()
+    say(f"nearest training picture: median distance {ours:.2f} levels, of test pictures {theirs:.2f};")
+    say(f"{near.share_closer:.1%} of samples are closer to one than 99% of test pictures")
+
+
+def _spread(images: ImageSet, n: int) -> Tensor:
+    """At most n pictures, evenly over the set."""
+    count = min(n, len(images))
+    return images.batch(torch.arange(count) * len(images) // count)["x"]

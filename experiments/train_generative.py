@@ -1,0 +1,179 @@
+"""What `tandem train` does for the generative half (the protocol of experiments/halves.py)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+import tyro
+
+from experiments import halves, runs
+from experiments.data import load_set
+from experiments.evaluate import interval
+from experiments.flags import say
+from experiments.progress import Steps
+from generative import config as configs
+from generative.checkpoint import Store
+from generative.config import TrainConfig
+from generative.papers.vdm import VDM
+from generative.train import NotFinite, pick_device
+
+if TYPE_CHECKING:
+    from experiments.tracking import Tracker
+    from generative.watch import View
+
+NAME: str = halves.GENERATIVE
+FIXED: tuple[str, ...] = (
+    "model", "seed", "storage", "optim.batch", "data.name", "data.size", "data.channels", "data.downscale",
+    "data.holdout", "data.flip", "data.rotate",
+)  # fmt: skip
+"""Where the data lie (data.path) may change: a folder moves."""
+STEPS: str = "steps"
+OUTCOME = "evaluation.json"
+"""Name of the file with the evaluation at the end of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Flags of `tandem train`."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    runs_dir: Path = Path("runs")
+    """Where run folders go."""
+    dry_run: bool = False
+    """Print the resolved configuration and stop."""
+    plain: bool = False
+    """Train in this process, without Ray."""
+
+
+TrainFlags: type[Any] = TrainCommand
+to_json, from_json = configs.to_json, configs.from_json
+
+
+def check_flags(flags: TrainCommand) -> None:
+    if flags.plain and flags.config.workers != 1:
+        raise ValueError(f"--plain trains in one process; --workers must be 1 then, got {flags.config.workers}")
+
+
+def prepare(config: TrainConfig, options: dict[str, Any]) -> None:
+    if options.get("plain"):
+        pick_device(config.device)
+    images = load_set(config.data, "train")
+    classes = config.model.net.classes
+    if classes and classes != len(images.classes):
+        have = f"has {len(images.classes)} classes" if images.classes else "is unlabelled"
+        raise ValueError(f"model.net.classes is {classes}, but {images.name} {have}")
+    with torch.device("meta"):  # impossible sizes of a network, without its memory
+        VDM(config.model, images.shape, images.num_levels)
+
+
+def position(config: TrainConfig, run: Path) -> int | None:
+    store = _store(config, run)
+    step = store.newest()
+    if step is not None:
+        for name in ("progress.json", "model.safetensors", "train.safetensors"):
+            store.read(step, name)
+    return step
+
+
+def _store(config: TrainConfig, run: Path) -> Store:
+    return Store(config.storage or run / "checkpoints")
+
+
+def finished(config: TrainConfig, run: Path, position: int) -> str:
+    progress = json.loads(_store(config, run).read(position, "progress.json"))
+    if not (run / OUTCOME).exists():
+        return ""
+    if position >= config.steps:
+        return f"{run} has done {position:,} of its {config.steps:,} steps; give a larger --steps"
+    if config.time_s is not None and progress["train_s"] >= config.time_s:
+        return f"{run} has trained for {progress['train_s']:.0f} of its {config.time_s:.0f} s; give a larger --time-s"
+    return ""
+
+
+def speaks_for_itself(error: Exception) -> bool:
+    # WorkerError and LostWorkers carry what happened in a worker; ray_train is imported only where Ray trains.
+    return isinstance(error, (ValueError, NotFinite)) or type(error).__name__ in ("WorkerError", "LostWorkers")
+
+
+def train(config: TrainConfig, run: Path, *, metric: str, resume_step: int | None, options: dict[str, Any]) -> None:
+    from experiments.tracking import Tracker  # imports TensorBoard
+
+    (run / OUTCOME).unlink(missing_ok=True)
+    tracker = Tracker(run, resume_step)
+    try:
+        model, measured = _train(config, run, tracker, resume_step is not None, options.get("plain", False))
+        _finish(model, measured, config, run, tracker, metric)
+    finally:
+        tracker.close()
+
+
+def _train(
+    config: TrainConfig, run: Path, tracker: "Tracker", resume: bool, plain: bool
+) -> tuple[VDM, dict[str, float]]:
+    """The trained model, and the numbers of its last evaluation."""
+    from experiments import pictures
+
+    if plain:
+        from generative.train import train
+    else:
+        from generative.ray_train import train
+    measured: dict[str, float] = {}
+    num_levels = load_set(config.data, "test").num_levels
+    with Steps("training", config.steps) as steps:
+
+        def report(done: int, metrics: dict[str, float]) -> None:
+            tracker.scalars(done, metrics)
+            measured.update({tag: value for tag, value in metrics.items() if tag.startswith("eval/")})
+            if "train/bpd" in metrics:
+                share = done / config.steps
+                if config.time_s is not None:
+                    share = max(share, metrics["time/train_s"] / config.time_s)
+                speed = f"{metrics['time/images_per_s']:.0f} images/s"
+                steps.update(
+                    share * config.steps, f"{done:,} steps, {metrics['train/bpd']:.3f} bits/dimension, {speed}"
+                )
+
+        def look(done: int, view: "View") -> None:
+            pictures.draw(tracker, done, view, num_levels)
+
+        model = train(config, run, report=report, look=look, note=say, resume=resume)
+    return model, measured
+
+
+def _finish(
+    model: VDM, measured: dict[str, float], config: TrainConfig, run: Path, tracker: "Tracker", metric: str
+) -> None:
+    """What came out: evaluation.json, the HPARAMS page, and a few lines for the person."""
+    done = int(model.meta["step"]) if model.meta else config.steps
+    temporary = run / f".{OUTCOME}"
+    temporary.write_text(json.dumps({"step": done, **measured}, indent=2))
+    temporary.replace(run / OUTCOME)
+    tracker.hparams(done, runs.config_to_json(config), measured)
+    say(f"{metric}: {interval(outcome(run, metric))} on test pictures, after {done:,} steps")
+    say(f"again:   tandem eval {run}\nsamples: tandem sample {run} -n 64 -o grid.png")
+    say(f"go on:   tandem train --resume {run} --steps {2 * config.steps}")
+
+
+def start_ray(cpus: int) -> None:
+    from generative.ray_train import start_ray
+
+    start_ray(cpus)
+
+
+def bundles(config: TrainConfig, *, gpu: bool) -> list[dict[str, float]]:
+    if config.workers != 1:
+        raise ValueError(f"a sweep trains each seed in one process; --workers must be 1, got {config.workers}")
+    wants_gpu = config.device == "cuda" or (config.device == "auto" and gpu)
+    return [{"CPU": float(config.threads or 1)} | ({"GPU": 1.0} if wants_gpu else {})]
+
+
+def trial_options() -> dict[str, Any]:
+    return {"plain": True}
+
+
+def outcome(run: Path, metric: str) -> dict[str, float]:
+    measured = json.loads((run / OUTCOME).read_text())
+    mean, se = measured[f"eval/{metric}"], measured.get(f"eval/{metric}_se", float("nan"))
+    return {"mean": mean, "low": mean - 1.96 * se, "high": mean + 1.96 * se}
