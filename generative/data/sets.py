@@ -1,4 +1,4 @@
-"""The sets of pictures: what there is, where it comes from, and which function loads it.
+"""The sets of pictures, and the texts and networks beside them: what there is, where it comes from, what loads it.
 
 A new set is one row here: its `loader` names a function `(config, split, cache) -> ImageSet` as "module:function",
 which is imported when the set is used.
@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, Literal
 
-from generative.data import digits, emoji, photos
+from generative.data import digits, emoji, networks, photos, text
 from generative.data.config import DataConfig
 from generative.data.fetch import Package, Progress, cache_dir, fetch
 from generative.data.images import ImageSet
@@ -38,6 +39,8 @@ class SetRow:
     """module:function, imported when used."""
     place: bool = False
     """True if the user names the files with DataConfig.path."""
+    kind: Literal["pictures", "text", "network"] = "pictures"
+    """Only pictures are loaded with `load`; the others' loaders have arguments of their own."""
 
 
 _BY_HASH = "by a hash of the group's name, `holdout` each for validation and test; a group is a {}"
@@ -113,6 +116,32 @@ _ROWS = (
         loader="generative.data.imagenet:load",
         place=True,
     ),
+    *(
+        SetRow(
+            name=one.name,
+            what=one.what,
+            packages=(one.package,),
+            licence=one.licence,
+            size_mb=one.size_mb,
+            split=one.split,
+            loader="generative.data.text:load_text",
+            kind="text",
+        )
+        for one in text.TEXTS.values()
+    ),
+    *(
+        SetRow(
+            name=name,
+            what=one.what,
+            packages=(one.package,),
+            licence=one.licence,
+            size_mb=one.size_mb,
+            split="no splits: it is a network",
+            loader="generative.data.networks:network_file",
+            kind="network",
+        )
+        for name, one in networks.NETWORKS.items()
+    ),
 )
 SETS: dict[str, SetRow] = {row.name: row for row in _ROWS}
 """Every set by name."""
@@ -146,6 +175,8 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
         ValueError: no such set or split, or fields that do not fit the set; in one sentence.
     """
     found = row(config.name)
+    if found.kind != "pictures":
+        raise ValueError(f"{found.name} is no set of pictures: {found.loader.replace(':', '.')} reads it")
     if split not in SPLITS:
         raise ValueError(f"split must be train, validation or test, got {split!r}")
     if found.place and config.path is None:
@@ -155,7 +186,7 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
     return loader(config.name)(config, split, cache)
 
 
-def loader(name: str) -> Loader:
-    """The function that loads a set; its module is imported now."""
+def loader(name: str) -> Callable[..., Any]:
+    """The function that loads a set (for pictures a `Loader`); its module is imported now."""
     module, function = row(name).loader.split(":")
     return getattr(import_module(module), function)

@@ -60,9 +60,10 @@ def test_no_tone_or_gender_of_a_role_crosses_splits():
     assert len({splits.split_of(emoji.concept(f"1f9d1-{role}"), 0.2) for role in roles}) > 1
 
 
-def test_a_name_that_is_none():
-    with pytest.raises(ValueError, match=r"named by code points such as .* got 'smile'"):
-        emoji.concept("smile")
+@pytest.mark.parametrize("name", ["smile", "", "fe0f", "1f600--1f601", "-1"])
+def test_a_name_that_is_none(name: str):
+    with pytest.raises(ValueError, match=rf"named by code points such as .* got '{name}'"):
+        emoji.concept(name)
 
 
 def put(cache: Path, files: dict[str, bytes]) -> str:

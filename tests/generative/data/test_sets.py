@@ -40,6 +40,13 @@ def test_an_unknown_set():
         data.get("cifar")
 
 
+@pytest.mark.parametrize(("name", "function"), [("sotu", "text.load_text"), ("inception", "networks.network_file")])
+def test_texts_and_networks_are_listed_but_are_no_pictures(name, function):
+    assert data.SETS[name].packages
+    with pytest.raises(ValueError, match=rf"{name} is no set of pictures: generative\.data\.{function} reads it"):
+        data.load(DataConfig(name=name), "train")
+
+
 def test_an_unknown_split():
     with pytest.raises(ValueError, match="split must be train, validation or test, got 'valid'"):
         data.load(DataConfig(name="digits"), "valid")
