@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 import torch
 
 import generative
@@ -135,3 +136,19 @@ def test_ray_data_with_too_few_pictures(tiny: TrainConfig, tmp_path: Path):
     greedy = replace(tiny, data=replace(tiny.data, loader="ray"), optim=replace(tiny.optim, batch=200))
     with pytest.raises(ValueError, match="pictures are too few for 200 per worker and step"):
         run(greedy, tmp_path)
+
+
+def test_samples_from_one_process_and_from_two(undisturbed: dict[str, Any]):
+    """Bit for bit, whoever draws them: picture i depends on (seed, i) alone."""
+    folder = str(undisturbed["folder"])
+
+    @ray.remote
+    def draw(first: int, n: int) -> torch.Tensor:
+        torch.set_num_threads(1)
+        return generative.load(folder).sample(n, steps=5, seed=3, first=first)
+
+    model = generative.load(folder)
+    whole = model.sample(20, steps=5, seed=3)
+    halves = ray.get([draw.remote(0, 7), draw.remote(7, 13)])
+    assert torch.equal(torch.cat(halves), whole)
+    assert not torch.equal(whole, model.sample(20, steps=5, seed=4))
