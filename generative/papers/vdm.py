@@ -283,9 +283,11 @@ class VDM(nn.Module):
         return nearest_level(x, self.num_levels).to(torch.uint8)
 
     def _window(self, log_snr_0: Tensor) -> int | None:
-        """Of the decoder. A fixed end is not read from the tensor: that would make a GPU wait."""
+        """Of the decoder. To read a learned end from a GPU would make it wait: there, the sum goes over all levels."""
         schedule = self.config.schedule
-        return window_of(log_snr_0.item() if schedule.learn_endpoints else schedule.log_snr_max, self.num_levels)
+        if not schedule.learn_endpoints:
+            return window_of(schedule.log_snr_max, self.num_levels)
+        return window_of(log_snr_0.item(), self.num_levels) if log_snr_0.device.type == "cpu" else None
 
     def _cond(self, label: Tensor | None, count: int) -> dict[str, Tensor] | None:
         """The condition for `count` pictures; a label -1 stands for no class. None for a model without classes."""
