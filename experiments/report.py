@@ -413,8 +413,8 @@ def line(group: Group, tag: str, colour: int = 0, *, unit_s: float | None = None
         return Line(label=group.short, colour=colour, curve=thin(curves[0]), low=low, high=high, behind=behind)
     thinned = tuple(map(thin, curves))
     first, last = max(curve.x[0] for curve in thinned), min(curve.x[-1] for curve in thinned)
-    grid = min((curve.x for curve in thinned), key=len)
-    grid = grid[(grid >= first) & (grid <= last)]
+    grid = np.append(min((curve.x for curve in thinned), key=len), [first, last])
+    grid = np.unique(grid[(grid >= first) & (grid <= last)])
     mean, low, high = t_interval(np.stack([np.interp(grid, curve.x, curve.y) for curve in thinned]))
     count, curve = f" (n = {len(curves)})", Curve(grid, mean)
     return Line(label=group.short, count=count, colour=colour, curve=curve, low=low, high=high, behind=thinned)

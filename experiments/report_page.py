@@ -142,7 +142,7 @@ def _limits(axes: Axes, body: np.ndarray, whole: np.ndarray, bounds: np.ndarray)
     Args: whole: all values; bounds: ends of intervals. Those over seeds get at most the values' own height on either
     side: with two seeds they would leave nothing else to see.
     """
-    cut = 0 < 4 * np.ptp(body) < np.ptp(whole)
+    cut = len(body) > 5 and 0 < 4 * np.ptp(body) < np.ptp(whole)
     low, high = (body.min(), body.max()) if cut else (whole.min(), whole.max())
     room, above = (high - low) or math.inf, whole.max() - high > low - whole.min()
     low, high = max(low - room, min(low, bounds.min())), min(high + room, max(high, bounds.max()))

@@ -139,14 +139,15 @@ def test_interval_over_seeds_is_students() -> None:
 
 
 def test_seeds_are_averaged_where_all_have_data(tmp_path) -> None:
-    for seed, steps in ((0, (100, 200, 300)), (1, (100, 200)), (2, (50, 150, 250))):
+    for seed, steps in ((0, (110, 200, 300)), (1, (100, 200)), (2, (50, 150, 250))):
         make_run(tmp_path, {step: {"train/x": float(seed + step)} for step in steps}, seed=seed)
     runs, _ = report.collect([tmp_path])
     group = report.groups(runs)[0]
     drawn = report.line(group, "train/x")
     assert drawn is not None
-    assert drawn.curve.x.tolist() == [100, 200]  # of the seed with fewest points, inside what all have reached
-    assert np.allclose(drawn.curve.y, [101, 201])  # seed 2 is linear in between
+    # The points of the seed that has fewest, and the ends of what all have reached; seeds are linear in between.
+    assert drawn.curve.x.tolist() == [110, 200]
+    assert np.allclose(drawn.curve.y, [111, 201])
     half = stats.t.ppf(0.975, 2) * 1.0 / math.sqrt(3)  # the seeds' values are 1 apart
     assert drawn.low is not None
     assert np.allclose(drawn.low, drawn.curve.y - half)
@@ -474,6 +475,11 @@ def test_the_first_steps_do_not_squeeze_the_rest() -> None:
     assert 2.8 < low < 2.9
     assert 3.1 < high < 3.3
     assert axes.texts[0].get_text() == "first steps, up to 50, cut off"
+    few = Figure().add_subplot()
+    short = report.Curve(x[:3], np.array([50.0, 3.0, 3.1]))
+    report_page._scale(few, [report.Line(label="a", colour=0, curve=short)], [], log=False)
+    assert few.get_ylim()[1] > 50
+    assert not few.texts
 
 
 def test_times_of_steps_stand_on_the_upper_axis() -> None:
