@@ -91,7 +91,7 @@ _ROWS = (
     SetRow(
         name="shards",
         what="your webdataset tars or Parquet files",
-        split="train, val and test by the folders or names of shards, else " + _BY_HASH.format("shard"),
+        split="train, val and test by the folders or names of shards, else by a hash of the shard's name",
         loader="generative.data.shards:load",
         place=True,
     ),
