@@ -1,8 +1,9 @@
-"""`tandem data`: which sets of pictures there are, and fetching one ahead of its first use."""
+"""`tandem data`: which sets of pictures (and texts and networks) there are, and fetching one ahead of its use."""
 
 import shutil
 import textwrap
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import tyro
@@ -48,19 +49,29 @@ def _fetched() -> list[str]:
     return [row.name for row in data.SETS.values() if not row.place]
 
 
+KINDS = {"pictures": "pictures, for --data.name", "text": "texts", "network": "networks of the metrics"}
+
+
 def _list() -> None:
     """A paragraph a set: licences and splits are sentences, which a table of seven columns would cut to pieces."""
     width = max(map(len, data.SETS)) + 2
-    columns = max(60, shutil.get_terminal_size().columns)
-    for row in data.SETS.values():
-        packages = ", ".join(f"{package.registry} {package.label}" for package in row.packages)
-        source = "place the files and name them with --data.path" if row.place else f"{packages}; {row.size_mb:.1f} MB"
-        facts = {"from": source, "licence": row.licence, "split": row.split}
-        lines = [row.what, *(f"{name}: {fact}" for name, fact in facts.items() if fact)]
-        first, rest = f"{row.name:<{width}}", " " * width
-        for number, line in enumerate(lines):
-            indent = rest + ("" if number == 0 else "  ")
-            say(textwrap.fill(line, columns, initial_indent=first if number == 0 else rest, subsequent_indent=indent))
+    for kind, heading in KINDS.items():
+        say(f"\n{heading}\n")
+        for row in data.SETS.values():
+            if row.kind == kind:
+                _paragraph(row, width)
+
+
+def _paragraph(row: data.SetRow, width: int) -> None:
+    """A set's name in a column of `width` characters, and what there is to know of it beside."""
+    columns, indent = max(60, shutil.get_terminal_size().columns), " " * width
+    packages = ", ".join(f"{package.registry} {package.label}" for package in row.packages)
+    source = "place the files and name them with --data.path" if row.place else f"{packages}; {row.size_mb:.1f} MB"
+    fill = partial(textwrap.fill, width=columns, break_on_hyphens=False)
+    say(fill(row.what, initial_indent=f"{row.name:<{width}}", subsequent_indent=indent))
+    for name, fact in {"from": source, "licence": row.licence, "split": row.split}.items():
+        if fact:
+            say(fill(f"{name}: {fact}", initial_indent=indent, subsequent_indent=indent + "  "))
 
 
 def load_set(config: DataConfig, split: str) -> ImageSet:

@@ -176,6 +176,8 @@ def _other_rows(command: EvalCommand, config: configs.TrainConfig, images: Image
             for name, bits in lossless.codec_bits(x, images.num_levels).items():
                 plain, mosaic, _ = name.partition("-mosaic")
                 yield Row(f"{plain}, one mosaic" if mosaic else f"{plain}, each picture", bits, shared=bool(mosaic))
+            if "jxl" not in lossless.available():
+                tell("JPEG XL is left out: imagecodecs is not installed")
     if command.baselines and math.prod(images.shape) <= SMALL:
         train = load_set(config.data, "train")
         known = train.batch(range(len(train)))["x"]

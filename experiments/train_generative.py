@@ -119,6 +119,8 @@ def _train(
         from generative.train import train
     else:
         from generative.ray_train import train
+
+        say("starting Ray's workers, 5 to 60 seconds")
     measured: dict[str, float] = {}
     num_levels = load_set(config.data, "test").num_levels
     with Steps("training", config.steps) as steps:

@@ -3,8 +3,10 @@
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -159,6 +161,32 @@ def test_a_finished_run_says_so_and_goes_on_with_more_steps(trained, capsys, tmp
     steps = [line["step"] for line in lines_of(run) if "train/loss" in line]
     assert steps == sorted(steps)
     assert runs.read(run)[1].steps == 9
+
+
+def test_a_stopped_run_saves_what_it_has_and_goes_on(picture_folder, tmp_path, capsys) -> None:
+    flags = ["--steps", "100000", "--data.path", str(picture_folder(8, 1)), "--data.size", "None", "--plain"]
+    start = [sys.executable, "-m", "experiments.cli", "train", "tiny-vdm-folder", *flags, "--runs-dir", str(tmp_path)]
+    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (found := list(tmp_path.glob("*/*/metrics.jsonl"))) or not found[0].read_text():
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    run = found[0].parent
+    assert process.returncode == 130
+    assert f"stopped; go on with: tandem train --resume {run}" in out
+    saved = generative.load(run).meta["step"]
+    assert saved >= lines_of(run)[-1]["step"] > 0
+    status, out, err = command(capsys, "train", "--resume", run, "--steps", saved + 3, "--plain")
+    assert status == 0, err
+    check_outputs(run, saved + 3)
+    steps = [line["step"] for line in lines_of(run) if "train/loss" in line]
+    assert steps == sorted(set(steps))
 
 
 def test_a_run_keeps_what_it_is_when_it_goes_on(trained, capsys) -> None:

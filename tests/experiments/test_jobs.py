@@ -60,6 +60,10 @@ def test_local_paths_become_absolute(nowhere: Path):
     assert jobs._absolute_paths(args, local=True) == [
         "train", "p", "--runs-dir", f"{here}/a/b", f"--resume={here}/runs/x", "--seed", "1",
     ]  # fmt: skip
+    args = ["train", "p", "--data.path", "pictures", "--storage=s3://bucket/x", "--runs-dir=/r"]
+    assert jobs._absolute_paths(args, local=True) == [*args[:3], f"{here}/pictures", *args[4:]]
+    with pytest.raises(ValueError, match=r"--data.path 'pictures' has no meaning on another machine"):
+        jobs._absolute_paths(args, local=False)
 
 
 def test_remote_paths_must_mean_something_there(nowhere: Path):
