@@ -97,21 +97,21 @@ _ROWS = (
     ),
     SetRow(
         name="cifar10",
-        what="CIFAR-10's official files: 60,000 colour pictures of 32 x 32, 10 classes",
+        what="CIFAR-10's official python or binary version, packed or not: 60,000 colour pictures of 32 x 32, 10 classes",
         split="the official 50,000 for training and 10,000 for testing; no validation",
         loader="generative.data.cifar:load",
         place=True,
     ),
     SetRow(
         name="imagenet32",
-        what="ImageNet at 32 x 32, in either of its official versions",
+        what="ImageNet at 32 x 32: Chrabaszcz's batches (pickles or .npz) or van den Oord's PNG folders",
         split="official: training pictures, and the validation pictures for testing; no validation",
         loader="generative.data.imagenet:load",
         place=True,
     ),
     SetRow(
         name="imagenet64",
-        what="ImageNet at 64 x 64, in either of its official versions",
+        what="ImageNet at 64 x 64: Chrabaszcz's batches (pickles or .npz) or van den Oord's PNG folders",
         split="official: training pictures, and the validation pictures for testing; no validation",
         loader="generative.data.imagenet:load",
         place=True,
@@ -180,7 +180,7 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
     if split not in SPLITS:
         raise ValueError(f"split must be train, validation or test, got {split!r}")
     if found.place and config.path is None:
-        raise ValueError(f"{config.name} needs --data.path, the place of its files")
+        raise ValueError(f"{config.name} needs --data.path, the place of its files: {found.what}")
     if not found.place and config.path is not None:
         raise ValueError(f"{config.name} comes from a package and takes no path, got {config.path!r}")
     return loader(config.name)(config, split, cache)
