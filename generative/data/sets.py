@@ -97,7 +97,7 @@ _ROWS = (
     ),
     SetRow(
         name="cifar10",
-        what="CIFAR-10's official python or binary version, packed or not: 60,000 colour pictures of 32 x 32, 10 classes",
+        what="CIFAR-10's official python or binary version, packed or not: 60,000 pictures of 32 x 32, 10 classes",
         split="the official 50,000 for training and 10,000 for testing; no validation",
         loader="generative.data.cifar:load",
         place=True,
