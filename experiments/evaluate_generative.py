@@ -55,6 +55,8 @@ class EvalCommand:
     """Measure PNG, WebP, JPEG 2000 and (if imagecodecs is installed) JPEG XL on the same pictures."""
     baselines: bool = True
     """Fit two models without a network to the training pictures, where pictures are small."""
+    schedules: bool = False
+    """Also evaluate the network under other noise schedules with the same ends: the variance of each one's estimate."""
     samples: int = 0
     """Also draw this many samples and compare them with test pictures: KID, FID, nearest training picture."""
     sample_steps: int = 256
@@ -110,6 +112,10 @@ def eval_command(args: list[str]) -> int:
     if command.output:
         _write(command.output, rows, images.keys(chosen), groups)
         say(f"bits of each picture: {command.output}")
+    if command.schedules:
+        from experiments import schedule_variance
+
+        schedule_variance.compare(model, images, count=command.images, times=command.times, seed=command.seed)
     if command.samples:
         from experiments.sample_quality import compare
 

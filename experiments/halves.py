@@ -102,4 +102,5 @@ def name_at(path: Path) -> str:
     try:
         return json.loads((path / "config.json").read_text()).get("half", MARL)
     except (OSError, ValueError, AttributeError):
-        return GENERATIVE if (path / "model.json").is_file() else MARL
+        found = (path.glob(pattern) for pattern in ("model.json", "*/model.json", "checkpoints/*/model.json"))
+        return GENERATIVE if any(map(any, found)) else MARL

@@ -21,7 +21,7 @@ import generative
 import generative.data
 from experiments import cli, pictures, presets, runs, sample
 from experiments.train import RunFailed, train_run
-from generative import watch
+from generative import schedules, watch
 from generative.config import TrainConfig
 from generative.data import DataConfig, cifar
 
@@ -294,6 +294,22 @@ def test_eval_prints_bits_and_writes_them_by_picture(trained, tmp_path, capsys, 
     mean = expected.bits.mean().item() / 64
     assert f"{mean:.4f}" in out
     assert records[0]["bits"]["png, each picture"] % 8 == 0
+
+
+def test_eval_under_other_schedules(trained, capsys, monkeypatch) -> None:
+    """Each row is watch.evaluate with that schedule; any of them has the bound's ends."""
+    monkeypatch.setenv("COLUMNS", "150")
+    args = ["--images", 6, "--times", 4, "--no-codecs", "--no-baselines", "--schedules", "--seed", 3]
+    status, out, err = command(capsys, "eval", trained, *args)
+    assert status == 0, err
+    model, images = generative.load(trained), generative.data.load(runs.read(trained)[1].data, "test")
+    high, low = (end.item() for end in model.ends())
+    cosine = schedules.Cosine(log_snr_max=high, log_snr_min=low)
+    for name, schedule in (("the model's own", None), ("cosine", cosine)):
+        found = watch.evaluate(model, images, times=4, count=6, seed=3, num_steps=0, schedule=schedule)
+        row = next(line for line in out.splitlines() if line.startswith(f"│ {name} "))
+        assert f"{found.bpd():.4f}" in row
+        assert f"{found.estimator_variance():.3f}" in row
 
 
 def test_eval_compares_samples_with_test_pictures(trained, capsys) -> None:
