@@ -1,11 +1,13 @@
 """Decoded pictures as .npy files in the cache, named by a hash of all that decides them.
 
 A folder of arrays appears at once, complete, by renaming; two processes that build the same one do not disturb each
-other: the second throws its own away.
+other: the second throws its own away. All of it may be deleted at any time.
 """
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from generative.data.fetch import cache_dir
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised whenever decoding changes, so that older arrays are not used."""
@@ -70,13 +74,21 @@ def cached(
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+            part.chmod(0o755)  # a cache may be shared
         except OSError as error:
             raise ValueError(f"cannot write to the cache {folder.parent}: {error.strerror or error}") from error
         try:
+            log.info("decoding %s into %s", name, folder)
             about = build(part)
             about["files"] = {file.name: file.stat().st_size for file in part.iterdir()}
             (part / "about.json").write_text(json.dumps(about))
             _move(part, folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ValueError(
+                    f"the disk of the cache {folder.parent} is full: free some, or set TANDEM_DATA"
+                ) from error
+            raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return folder, about

@@ -2,10 +2,12 @@
 
 A package is named by registry, name, version and the SHA-256 of its archive. Archives lie in
 `CACHE/packages/<first 16 digits of the SHA-256>/<file name>`; anyone without a network may put the file there by hand.
-Nothing is installed, and no code of a package runs: pip compares the checksum before it looks inside.
+Nothing is installed or imported. pip compares the checksum before it looks inside; of a source distribution it then runs
+the build script, to learn its metadata.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Literal
 
 from generative.data import archives
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 """Called with one short line of text about what is going on."""
@@ -79,7 +83,7 @@ def fetch(package: Package, cache: Path | None = None, progress: Progress | None
         FetchError: no client, no network, or the registry's file is not the expected one.
     """
     folder = cache_dir(cache) / "packages" / package.sha256[:16]
-    say = progress or (lambda line: None)
+    say = progress or log.info
     for found in sorted(folder.glob("*")) if folder.is_dir() else []:
         if found.is_file() and file_sha256(found) == package.sha256:
             return found
@@ -138,6 +142,7 @@ def write_atomically(target: Path, content: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+        os.chmod(part, 0o644)  # a cache may be shared
         os.replace(part, target)
     except BaseException:
         with suppress(OSError):

@@ -7,14 +7,17 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from generative.data.fetch import Package
 
+TarMode = Literal["w:xz", "w:gz", "w"]
 
-def tar_bytes(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
+
+def tar_bytes(files: dict[str, bytes], mode: TarMode = "w:gz") -> bytes:
     """A tar archive of the files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:
@@ -40,7 +43,7 @@ def wheel_bytes(files: dict[str, bytes], name: str = "fake_data", version: str =
     return buffer.getvalue()
 
 
-def deb_bytes(files: dict[str, bytes], mode: str = "w:xz") -> bytes:
+def deb_bytes(files: dict[str, bytes], mode: TarMode = "w:xz") -> bytes:
     """A Debian package: an ar archive of debian-binary, control.tar and data.tar."""
     end = {"w:xz": ".xz", "w:gz": ".gz", "w": ""}[mode]
     data = tar_bytes({f"./{name}": content for name, content in files.items()}, mode)

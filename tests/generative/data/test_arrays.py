@@ -1,3 +1,4 @@
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -74,6 +75,14 @@ def test_two_build_the_same_set_at_once(tmp_path):
     assert found[0] == found[1]
     assert np.load(found[0][0] / "x.npy").sum() == 45
     assert [path.name for path in (tmp_path / "arrays").iterdir()] == [found[0][0].name]
+
+
+def test_a_full_disk(tmp_path):
+    def fail(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ValueError, match=r"the disk of the cache .* is full: free some, or set TANDEM_DATA"):
+        arrays.cached(tmp_path, "set", {}, fail)
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

@@ -108,6 +108,7 @@ def test_mixed_sizes(root, cache, many):
         load(root, cache)
     found = everything(root, cache, size=3)
     assert {pixels.shape for pixels in found.values()} == {(3, 3, 3)}
+    assert load(root, cache, size=2).shape == (3, 2, 2)
     exact = many["007.png"].reshape(3, 2, 3, 2, 3).astype(float).mean((1, 3)).transpose(2, 0, 1)
     assert np.abs(found["007.png"] - exact).max() <= 1
 
