@@ -85,9 +85,8 @@ def cached(
             _move(part, folder)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise ValueError(
-                    f"the disk of the cache {folder.parent} is full: free some, or set TANDEM_DATA"
-                ) from error
+                sentence = f"the disk of the cache {folder.parent} is full: free some, or set TANDEM_DATA"
+                raise ValueError(sentence) from error
             raise
         finally:
             shutil.rmtree(part, ignore_errors=True)

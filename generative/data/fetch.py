@@ -2,8 +2,8 @@
 
 A package is named by registry, name, version and the SHA-256 of its archive. Archives lie in
 `CACHE/packages/<first 16 digits of the SHA-256>/<file name>`; anyone without a network may put the file there by hand.
-Nothing is installed or imported. pip compares the checksum before it looks inside; of a source distribution it then runs
-the build script, to learn its metadata.
+Nothing is installed or imported. pip compares the checksum before it looks inside; of a source distribution it then
+runs the build script, to learn its metadata.
 """
 
 import hashlib

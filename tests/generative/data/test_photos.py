@@ -110,6 +110,12 @@ def test_decoded_once(cache, monkeypatch):
     assert len(load(cache, "test", holdout=0.3))
 
 
+def test_other_crops_are_other_arrays(cache):
+    crops = len(load(cache))
+    assert len(load(cache, downscale=1)) > 3 * crops
+    assert load(cache, size=8).shape == (3, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
