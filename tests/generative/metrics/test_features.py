@@ -31,8 +31,9 @@ def test_the_network_sees_three_channels_from_minus_one_to_one():
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
-def test_pictures_are_resized_by_the_named_filter(resize):
-    x, net = levels(2, 3, 20, 16), Features(Seen(), "seen", size=9, resize=resize)
+@pytest.mark.parametrize("sides", [(20, 16), (4, 5)])
+def test_pictures_are_resized_by_the_named_filter(resize, sides: tuple[int, int]):
+    x, net = levels(2, 3, *sides), Features(Seen(), "seen", size=9, resize=resize)
     expected = F.interpolate(x.float(), (9, 9), mode=resize, antialias=True).clamp(0, 255)
     torch.testing.assert_close(net(x).reshape(2, 3, 9, 9), (expected - 128) / 128)
     assert net.describe() == f"seen, 243 features, pictures resized to 9 px by torch {resize} with antialias"

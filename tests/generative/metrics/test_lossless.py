@@ -63,11 +63,13 @@ def test_a_mosaic_pays_for_one_header_and_for_one_of_equal_pictures():
     assert bits["webp-mosaic"].sum() < 0.1 * bits["webp"].sum()
 
 
-@pytest.mark.parametrize("num", [1, 2, 5, 12, 13])
-def test_mosaics_hold_every_picture_once(num: int, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("num", "tiles_of_each"), [(1, [1]), (2, [2]), (5, [6]), (6, [6]), (12, [6, 6]), (13, [6, 6, 1])]
+)
+def test_mosaics_hold_every_picture_once(num: int, tiles_of_each: list[int], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lossless, "MOSAIC_SIDE", 20)  # at most 2 x 3 tiles of 8 x 6 pixels
     x = torch.randint(1, 256, (num, 3, 8, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(num))
-    pictures, held = x.permute(0, 2, 3, 1).numpy(), 0
+    pictures, held, found = x.permute(0, 2, 3, 1).numpy(), 0, []
     for mosaic, count in lossless._mosaics(pictures):
         height, width = mosaic.shape[:2]
         assert height <= 24
@@ -77,7 +79,9 @@ def test_mosaics_hold_every_picture_once(num: int, monkeypatch: pytest.MonkeyPat
             np.testing.assert_array_equal(tiles[k], pictures[held + k])
         assert not np.any(tiles[count:])
         held += count
+        found.append(len(tiles))
     assert held == num
+    assert found == tiles_of_each
 
 
 def test_the_mapping_of_few_levels_is_the_best_of_all_and_named():
@@ -87,6 +91,13 @@ def test_the_mapping_of_few_levels_is_the_best_of_all_and_named():
     for name, coded in chosen.items():
         assert coded.bits.sum() <= min(raw[name].bits.sum(), spread[name].bits.sum())
         assert coded.setting.startswith(("levels as they are", "levels spread", "levels in green"))
+
+
+@pytest.mark.parametrize("num_levels", [2, 17, 200, 255, 256])
+def test_mappings_give_every_level_a_sample_of_its_own(num_levels: int):
+    levels = np.arange(num_levels, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    for label, mapped in lossless._mappings(levels, num_levels, green=True):
+        assert len(np.unique(mapped.reshape(num_levels, -1), axis=0)) == num_levels, label
 
 
 def test_a_codec_that_changes_a_picture_is_found_out(monkeypatch: pytest.MonkeyPatch):

@@ -87,7 +87,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, keep: int):
         ({"covariance": np.eye(3)}, r"does not fit: mean \[4\], covariance \[3, 3\]"),
         ({"mean": np.full(4, np.nan)}, "finite mean and a symmetric covariance"),
         ({"covariance": np.triu(np.ones((4, 4)))}, "finite mean and a symmetric covariance"),
-        ({"mean": np.array([object()] * 4)}, "holds no statistics that can be read"),
+        ({"mean": np.zeros(4).astype(object)}, "holds no statistics that can be read"),
         ({"mean": np.array(["a"] * 4)}, "holds no statistics that can be read"),
         ({"n": np.array([1, 2])}, "holds no statistics that can be read"),
         ({"features": None}, "holds no statistics that can be read"),
