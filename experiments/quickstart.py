@@ -1,4 +1,4 @@
-"""`make run`: both teams trained, evaluated and filmed, with a table at the end."""
+"""`make run`: both teams and a diffusion model trained, evaluated and pictured, with a table at the end."""
 
 import os
 import time
@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from experiments import flags, presets
+from experiments import flags, halves, presets
 from experiments.evaluate import interval
 from experiments.evaluate_marl import evaluate_with_progress
 from experiments.flags import say
 from experiments.train import train_run
 
-PRESETS = ("lab2d-harvest-acam", "football-empty-goal")
+TEAMS = ("lab2d-harvest-acam", "football-empty-goal")
+PICTURES = "vdm-digits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +25,13 @@ class QuickstartCommand:
     runs_dir: Path = Path("runs")
     """Where run folders go."""
     seed: int = 0
-    """Seed of both runs."""
+    """Seed of the runs."""
     tiny: bool = False
     """A few seconds of each, to see that everything works."""
 
 
 def quickstart_command(args: list[str]) -> int:
-    """Trains the agent-centric team on DMLab2D, then on football, and compares both with the random policy."""
+    """Trains a team on DMLab2D, a team on football and a diffusion model of digits, and says what came out."""
     command = flags.parse(
         QuickstartCommand,
         args,
@@ -44,7 +45,7 @@ def quickstart_command(args: list[str]) -> int:
     for heading in ("measure", "random", "trained", "env steps", "training"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "measure")
     done: list[Path] = []
-    for name in PRESETS:
+    for name in TEAMS:
         preset = presets.get(f"tiny-{name}" if command.tiny else name)
         config = replace(preset.make(), seed=command.seed)
         say(f"\n== {name}: {preset.summary}")
@@ -58,16 +59,29 @@ def quickstart_command(args: list[str]) -> int:
             f"{facts['steps']:,}", time.strftime("%M:%S", time.gmtime(facts["seconds"])),
         )  # fmt: skip
         done.append(run)
+    digits, bits = _digits(command)
     say("")
     Console().print(table)
+    say(f"{PICTURES}: {interval(bits)} bits per dimension of test pictures")
     say(f"\nTensorBoard:  .venv/bin/tensorboard --logdir {command.runs_dir}")
     for run in done:
         say(f"clip:         {max((run / 'media').glob('clip-*.mp4'))}")
         say(f"evaluate:     .venv/bin/tandem eval {run}")
-    say(f"a longer one: .venv/bin/tandem video {done[-1]} -o clip.mp4")
+    say(f"samples:      {max((digits / 'media').glob('samples-*.png'))}")
+    say(f"beside codecs: .venv/bin/tandem eval {digits}")
+    say(f"a longer clip: .venv/bin/tandem video {done[-1]} -o clip.mp4")
     say(f"go on:        .venv/bin/tandem train --resume {done[0]} --env-steps 1000000")
     say("other tasks:  .venv/bin/tandem presets")
     return 0
+
+
+def _digits(command: QuickstartCommand) -> tuple[Path, dict[str, float]]:
+    """The run of the diffusion model and its bits per dimension."""
+    preset = presets.get(f"tiny-{PICTURES}" if command.tiny else PICTURES)
+    config = replace(preset.make(), seed=command.seed)
+    say(f"\n== {PICTURES}: {preset.summary}")
+    run = train_run(preset.name, config, command.runs_dir)
+    return run, halves.of(config).outcome(run, preset.metric)
 
 
 def _facts(run: Path, metric: str) -> dict:
