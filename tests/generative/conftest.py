@@ -28,8 +28,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny(pictures: Path) -> TrainConfig:
+def tiny(pictures: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """Twelve steps of a network with 4,000 parameters."""
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path_factory.getbasetemp() / "data"))
     net = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, attention_resolutions=(), dropout=0.0, residual=True)
     return TrainConfig(
         model=VDMConfig(net=net),
