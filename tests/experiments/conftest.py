@@ -1,11 +1,16 @@
 """Folders of small pictures, for runs of the generative half that need no download."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from generative.config import TrainConfig
 
 
 def write_pictures(folder: Path, side: int, channels: int, count: int) -> None:
@@ -31,3 +36,40 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, i
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(picture_folder: Callable[[int, int], Path]) -> "Callable[..., TrainConfig]":
+    """(**changes) -> the configuration of a run of a few steps on 8x8 grey pictures."""
+    from experiments import presets
+    from generative.data import DataConfig
+
+    def config(**changes: object) -> "TrainConfig":
+        data = DataConfig(name="folder", path=str(picture_folder(8, 1)), holdout=0.2)
+        return replace(presets.get("tiny-vdm-folder").make(), data=data, **changes)
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: "Callable[..., TrainConfig]", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `tiny`, trained without Ray."""
+    from experiments.train import train_run
+
+    return train_run("tiny-vdm-folder", tiny(), tmp_path_factory.mktemp("runs"), plain=True)
+
+
+@pytest.fixture
+def tandem(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """(*arguments) -> exit status, what the command printed, what it said on stderr."""
+    from experiments import cli
+
+    def run(*args: object) -> tuple[int, str, str]:
+        try:
+            status = cli.run([str(arg) for arg in args])
+        except SystemExit as end:  # tyro prints help and exits
+            status = end.code or 0
+        out = capsys.readouterr()
+        return int(status), out.out, out.err
+
+    return run
