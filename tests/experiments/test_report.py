@@ -340,10 +340,10 @@ def test_the_page_stands_alone_and_is_well_formed(tmp_path) -> None:
     )
 
 
-HOSTILE = "<script>alert('1')</script>&amp;\"$\\frac{_`x`\u202e\ud800\x00\n--><img src=x onerror=alert(2)>"
+HOSTILE = "<script>alert('1')</script>&amp;\"$\\frac{$_`x`\u202e\ud800\x00\n--><img src=x onerror=alert(2)>"
 
 
-def test_hostile_names_are_text(tmp_path) -> None:
+def test_hostile_names_are_text(tmp_path, capsys) -> None:
     config = {HOSTILE: HOSTILE, "env": {"suite": HOSTILE, "level": HOSTILE, "players": HOSTILE}}
     facts = {
         "preset": HOSTILE,
@@ -356,16 +356,17 @@ def test_hostile_names_are_text(tmp_path) -> None:
     for name, more in ((folder, {}), ("b", {HOSTILE: 1})):
         run = make_run(tmp_path, {}, name=name, config={**config, **more}, **facts)
         rows = [{"step": step, HOSTILE: 1.0, f"train/_{HOSTILE}": step} for step in (1, 2)]
-        (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        (run / "metrics.jsonl").write_text("\n".join([*map(json.dumps, rows), "{"]))  # with a damaged line, for a note
     page = build(tmp_path)
     assert not {"script"} & set(page.tags)
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
-    assert "<script>alert('1')</script>&amp;\"$\\frac{_" in page.text
+    assert "<script>alert('1')</script>&amp;\"$\\frac{$_" in page.text
     assert folder in page.text
     for chart in page.images("image/svg+xml"):
         ElementTree.fromstring(chart)
     assert cli.run(["report", str(tmp_path), "-o", str(tmp_path / "r.html")]) == 0
     Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert not set("\x00\u202e\ud800") & set(capsys.readouterr().out)
 
 
 def test_the_command_prints_its_tables_and_writes_the_page(tmp_path, capsys, monkeypatch) -> None:
