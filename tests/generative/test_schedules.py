@@ -30,7 +30,7 @@ def perturbed(scale: float, seed: int = 0, **options: bool) -> LearnedSchedule:
     with torch.no_grad():
         for parameter in schedule.interior.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += scale * noise
+            parameter += scale * noise * (1 + parameter.abs() / 4)
     return schedule
 
 

@@ -346,6 +346,36 @@ def test_z_itself_is_the_same_bits_in_any_split() -> None:
         assert whole.unique().numel() > 100
 
 
+class PlaceSensitive(Stub):
+    """Answers a little differently in each row, as kernels may."""
+
+    def forward(self, z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+        return super().forward(z, log_snr) + torch.arange(len(z))[:, None, None, None] * 1e-3
+
+
+def test_a_picture_has_its_own_row_of_the_network() -> None:
+    model, k = vdm(), pictures(7)
+    model.denoise = PlaceSensitive()  # pyright: ignore[reportAttributeAccessIssue]
+    seen: list[Tensor] = []
+    for first, count in ((0, 7), (2, 5)):
+        model.sample(count, first=first, steps=1, chunk=3, callback=lambda step: seen.append(step["z"]))
+    assert torch.equal(seen[0][2:], seen[1])
+    whole, part = model.elbo(k, chunk=3), model.elbo(k[2:], first=2, chunk=3)
+    assert torch.equal(whole.bits[2:], part.bits)
+
+
+def test_a_sample_is_the_last_z_without_its_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At log_snr 1 alpha is 0.85; levels would be wrong without the division by it."""
+    k = pictures(3)
+
+    def known(denoise: Any, z: Tensor, log_snrs: Tensor, **options: Any) -> Tensor:
+        assert log_snrs[-1] == 1
+        return scale(k, LEVELS) * torch.sigmoid(log_snrs[-1]).sqrt().float()
+
+    monkeypatch.setitem(SAMPLERS, "known", known)
+    assert torch.equal(vdm(log_snr_max=1.0).sample(3, sampler="known"), k)
+
+
 def test_samples_depend_on_their_class() -> None:
     model = vdm(U_NET)
     first, second = (model.sample(4, steps=4, label=torch.full((4,), label)) for label in (0, 2))
