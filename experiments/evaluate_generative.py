@@ -109,6 +109,7 @@ def eval_command(args: list[str]) -> int:
     groups = [images.groups()[i] for i in chosen.tolist()]
     rows = [*_model_rows(command, model, images), *_other_rows(command, config, images, images.batch(chosen)["x"])]
     _print(rows, images, groups)
+    _remember(Path(command.run), rows, math.prod(images.shape))
     if command.output:
         _write(command.output, rows, images.keys(chosen), groups)
         say(f"bits of each picture: {command.output}")
@@ -208,6 +209,21 @@ def _print(rows: list[Row], images: ImageSet, groups: list[str]) -> None:
         )
     Console().print(table)
     say("standard errors count groups (photographs, concepts, files) as independent, not pictures")
+
+
+def _remember(run: Path, rows: list[Row], dims: int) -> None:
+    """Leaves what codecs take beside a finished run's own evaluation, for the lines in `tandem report`."""
+    path = run / "evaluation.json"
+    codecs = {
+        row.name.replace(", each picture", "").replace(", one mosaic", "_mosaic"): float(row.bits.mean()) / dims
+        for row in rows
+        if row.name.endswith((", each picture", ", one mosaic"))
+    }
+    if codecs and path.is_file():
+        record = json.loads(path.read_text()) | {"codecs": codecs, "codec_images": len(rows[0].bits)}
+        temporary = path.with_name(f".{path.name}.writing")
+        temporary.write_text(json.dumps(record, indent=2))
+        temporary.replace(path)
 
 
 def _write(path: Path, rows: list[Row], keys: list[str], groups: list[str]) -> None:

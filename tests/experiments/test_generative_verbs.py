@@ -76,6 +76,11 @@ def test_eval_prints_bits_and_writes_them_by_picture(trained, tmp_path, tandem, 
     mean = expected.bits.mean().item() / 64
     assert f"{mean:.4f}" in out
     assert records[0]["bits"]["png, each picture"] % 8 == 0
+    kept = json.loads((trained / "evaluation.json").read_text())
+    sizes = [record["bits"]["png, each picture"] for record in records]
+    assert kept["codecs"]["png"] == pytest.approx(sum(sizes) / 6 / 64)
+    assert kept["codec_images"] == 6
+    assert kept["eval/bpd"] > 0  # the run's own evaluation stays
 
 
 def test_eval_under_other_schedules(trained, tandem, monkeypatch) -> None:
