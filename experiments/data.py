@@ -1,15 +1,12 @@
 """`tandem data`: which sets of pictures (and texts and networks) there are, and fetching one ahead of its use."""
 
-import shutil
-import textwrap
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import tyro
 
 from experiments import flags
-from experiments.flags import say
+from experiments.flags import paragraph, say
 from experiments.progress import Lines
 from generative import data
 from generative.data import DataConfig, ImageSet
@@ -63,15 +60,10 @@ def _list() -> None:
 
 
 def _paragraph(row: data.SetRow, width: int) -> None:
-    """A set's name in a column of `width` characters, and what there is to know of it beside."""
-    columns, indent = max(60, shutil.get_terminal_size().columns), " " * width
     packages = ", ".join(f"{package.registry} {package.label}" for package in row.packages)
     source = "place the files and name them with --data.path" if row.place else f"{packages}; {row.size_mb:.1f} MB"
-    fill = partial(textwrap.fill, width=columns, break_on_hyphens=False)
-    say(fill(row.what, initial_indent=f"{row.name:<{width}}", subsequent_indent=indent))
-    for name, fact in {"from": source, "licence": row.licence, "split": row.split}.items():
-        if fact:
-            say(fill(f"{name}: {fact}", initial_indent=indent, subsequent_indent=indent + "  "))
+    facts = {"from": source, "licence": row.licence, "split": row.split}
+    paragraph(row.name, width, row.what, [f"{name}: {fact}" for name, fact in facts.items() if fact])
 
 
 def load_set(config: DataConfig, split: str) -> ImageSet:

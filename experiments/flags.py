@@ -5,8 +5,11 @@ import errno
 import io
 import os
 import re
+import shutil
 import tempfile
+import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,3 +90,13 @@ def check_writable(path: Path) -> None:
 def say(text: str) -> None:
     """A line for the person, at once."""
     print(text, flush=True)
+
+
+def paragraph(name: str, width: int, what: str, facts: list[str]) -> None:
+    """A name in a column of `width` characters, and beside it what it is and a line for each fact, wrapped to the
+    terminal: a table would cut sentences to pieces."""
+    columns, indent = max(60, shutil.get_terminal_size().columns), " " * width
+    fill = partial(textwrap.fill, width=columns, break_on_hyphens=False)
+    say(fill(what, initial_indent=f"{name:<{width}}", subsequent_indent=indent))
+    for fact in facts:
+        say(fill(fact, initial_indent=indent, subsequent_indent=indent + "  "))

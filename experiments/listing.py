@@ -7,6 +7,8 @@ from rich.table import Table
 
 from experiments import flags, halves, presets
 
+HALVES = {halves.MARL: "teams", halves.GENERATIVE: "diffusion models"}
+
 
 @dataclass(frozen=True)
 class _NoFlags:
@@ -16,18 +18,14 @@ class _NoFlags:
 def presets_command(args: list[str]) -> int:
     """Lists the presets with the result to expect."""
     flags.parse(_NoFlags, args, prog="tandem presets", example="tandem presets", about=presets_command.__doc__ or "")
-    table = Table()
-    for heading in ("preset", "what", "measure", "expected"):
-        table.add_column(heading, no_wrap=heading == "preset", overflow="fold")
+    known = list(presets.all_presets().values())
+    width = max(len(preset.name) for preset in known) + 2
     half = ""
-    for preset in presets.all_presets().values():
-        if half and half != halves.name_of(preset.make()):
-            table.add_section()
-        half = halves.name_of(preset.make())
-        table.add_row(preset.name, preset.summary, preset.metric, preset.expected)
-    console = Console()
-    console.print(table)
-    console.print("Each has a twin of a few seconds, tiny-PRESET, to try things out.", highlight=False)
+    for preset in known:
+        if half != (half := halves.name_of(preset.make())):
+            flags.say(f"\n{HALVES[half]}\n")
+        flags.paragraph(preset.name, width, preset.summary, [f"{preset.metric}: {preset.expected}"])
+    flags.say("\nEach has a twin of a few seconds, tiny-PRESET, to try things out.")
     return 0
 
 
