@@ -52,7 +52,7 @@ class EvalCommand:
     seed: int = 0
     """Of the noise."""
     codecs: bool = True
-    """Measure PNG, WebP, JPEG 2000 and (if imagecodecs is installed) JPEG XL on the same pictures."""
+    """Measure PNG, WebP, JPEG 2000 and (if pillow-jxl-plugin is installed) JPEG XL on the same pictures."""
     baselines: bool = True
     """Fit two models without a network to the training pictures, where pictures are small."""
     schedules: bool = False
@@ -184,7 +184,7 @@ def _other_rows(command: EvalCommand, config: configs.TrainConfig, images: Image
                 plain, mosaic, _ = name.partition("-mosaic")
                 yield Row(f"{plain}, one mosaic" if mosaic else f"{plain}, each picture", bits, shared=bool(mosaic))
             if "jxl" not in lossless.available():
-                tell("JPEG XL is left out: imagecodecs is not installed")
+                tell("JPEG XL is left out: pillow-jxl-plugin is not installed")
     if command.baselines and math.prod(images.shape) <= SMALL:
         train = load_set(config.data, "train")
         known = train.batch(range(len(train)))["x"]
@@ -199,14 +199,16 @@ def _print(rows: list[Row], images: ImageSet, groups: list[str]) -> None:
     dims, units = math.prod(images.shape), len(set(groups))
     shape = "x".join(map(str, images.shape))
     table = Table(title=f"{images.name}, {images.split}: {len(groups):,} pictures {shape} from {units:,} groups")
-    for heading in ("", "bits/dimension", "standard error", "bits/picture"):
+    for heading in ("", "bits/dimension", "standard error", "bits/picture", "model minus it"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for row in rows:
         mean, se = mean_and_se(row.bits / dims, groups)
         spread = "" if row.shared or math.isnan(se) else f"{se:.4f}"
-        table.add_row(
-            row.name, f"{mean:.4f}", spread, f"{mean * dims:,.1f}", end_section=row.name.startswith("  recon")
-        )
+        less, error = mean_and_se((rows[0].bits - row.bits) / dims, groups)
+        part = row.name.startswith(" ")
+        paired = "" if part or row is rows[0] else f"{less:+.3f}" + ("" if math.isnan(error) else f" ± {error:.3f}")
+        last = row.name.startswith("  recon")
+        table.add_row(row.name, f"{mean:.4f}", spread, f"{mean * dims:,.1f}", paired, end_section=last)
     Console().print(table)
     say("standard errors count groups (photographs, concepts, files) as independent, not pictures")
 
