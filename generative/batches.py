@@ -47,7 +47,7 @@ class Order:
     def _permutation(self, epoch: int) -> Tensor:
         if (known := self._known.get(epoch)) is not None:
             return known
-        generator = torch.Generator().manual_seed(noise.mix(self.seed, 1, epoch))
+        generator = torch.Generator().manual_seed(noise.mix(self.seed, noise.ORDER, epoch))
         return torch.randperm(self.size, generator=generator)
 
 
@@ -77,12 +77,14 @@ class Batches:
         batch = self.images.batch(self.order.at(step)[self.rows])
         batch = {**batch, "x": augment_at(batch["x"], self.config, step, self.rows)}
         # From pinned memory a GPU copies while it computes.
-        return {name: value.pin_memory() for name, value in batch.items()} if torch.cuda.is_available() else batch
+        pin = torch.cuda.is_available() and self.config.device != "cpu"
+        return {name: value.pin_memory() for name, value in batch.items()} if pin else batch
 
 
 def augment_at(x: Tensor, config: TrainConfig, step: int, rows: slice) -> Tensor:
     """`augment` with the random numbers of one step's rows."""
-    source = noise.GlobalBatch(noise.mix(config.seed, 3), step, rows.start, rows.stop, total=config.optim.batch)
+    seed = noise.mix(config.seed, noise.AUGMENTATION)
+    source = noise.GlobalBatch(seed, step, rows.start, rows.stop, total=config.optim.batch)
     return augment(x, config.data, source)
 
 

@@ -43,7 +43,16 @@ class Store:
 
     def newest(self) -> int | None:
         """The newest step with a whole checkpoint, or None."""
-        return next((step for step in reversed(self.steps()) if self.fs.exists(self.path(step, MANIFEST))), None)
+        return next(filter(self.is_whole, reversed(self.steps())), None)
+
+    def is_whole(self, step: int) -> bool:
+        """Whether a manifest is there and the files have the sizes that it names; `read` compares checksums too."""
+        try:
+            manifest = json.loads(self.fs.cat_file(self.path(step, MANIFEST)))
+            sizes = {name: self.fs.size(self.path(step, name)) for name in manifest}
+            return bool(manifest) and all(manifest[name]["bytes"] == size for name, size in sizes.items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def steps(self) -> list[int]:
         """All steps with a folder, whole or not, rising."""
@@ -57,8 +66,9 @@ class Store:
         return "/".join([self.root, f"{step:0{DIGITS}d}", *names])
 
     def save(self, step: int, files: dict[str, bytes], keep: int) -> None:
-        """Writes a checkpoint, then removes all but the newest `keep`. One that is there already stays as it is."""
-        if self.fs.exists(self.path(step, MANIFEST)):
+        """Writes a checkpoint, then removes all but the newest `keep`, and what is not whole. One that is there already
+        stays as it is."""
+        if self.is_whole(step):
             return
         manifest = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()}
         everything = {**files, MANIFEST: json.dumps(manifest, indent=2).encode()}
@@ -67,7 +77,8 @@ class Store:
         else:
             for name, data in everything.items():  # the manifest comes last
                 self.fs.pipe_file(self.path(step, name), data)
-        for old in self.steps()[:-keep]:
+        whole = [known for known in self.steps() if self.is_whole(known)]
+        for old in set(self.steps()) - set(whole[-keep:]):
             self._remove(old)
 
     def read(self, step: int, name: str) -> bytes:
@@ -76,11 +87,11 @@ class Store:
 
     def _rename_into_place(self, step: int, files: dict[str, bytes]) -> None:
         target = Path(self.path(step))
-        temporary = target.with_name(f".writing-{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary = target.with_name(".writing")
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
         temporary.mkdir(parents=True)
         for name, data in files.items():
-            (temporary / name).write_bytes(data)
+            _write_through(temporary / name, data)
         shutil.rmtree(target, ignore_errors=True)  # the remains of a removal that was cut short: it has no manifest
         temporary.replace(target)
 
@@ -125,6 +136,14 @@ def load_into(put: Callable[..., Any], own: dict[str, Tensor], tensors: dict[str
         if got != wanted:
             raise ValueError(f"{where} is of another model: {name!r} is {got}, expected {wanted}")
     put(tensors)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Down to the disk, so that a power cut after the renaming leaves whole files."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sha256(data: bytes) -> str:

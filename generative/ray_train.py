@@ -167,7 +167,7 @@ def _follow(outcome: _Fit, board: Any, asked: threading.Event, calls: dict[str, 
         for kind, content in ray.get(board.take.remote()):
             if kind == "error":
                 error = error or content[0]
-            elif calls[kind]:
+            elif calls.get(kind):
                 calls[kind](*content)
         if not running:
             return error
@@ -197,6 +197,7 @@ def _worker(settings: dict[str, Any]) -> None:
         source = Stream if config.data.loader == "ray" else Batches
         stop = _Asked(board) if rank == 0 else _never
         loop.fit(config, Store(settings["root"]), team, source=source, stop=stop, resume=True, **calls)
+        ray.get(board.put.remote("done"))  # after all that was put before: this worker's process may end at once
     except Exception as error:
         # A lost peer shows as a RuntimeError of the process group. That is Ray's to mend; anything else is not.
         if (world > 1 and type(error) is RuntimeError) or isinstance(error, torch.distributed.DistError):
@@ -250,7 +251,7 @@ class Stream:
         share = self.rows.stop - self.rows.start
         while True:
             empty = True
-            for batch in shard.iter_torch_batches(batch_size=share, drop_last=True):
+            for batch in shard.iter_torch_batches(batch_size=share, drop_last=True, device="cpu"):
                 empty = False
                 yield batch
             if empty:

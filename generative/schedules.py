@@ -186,7 +186,7 @@ def ends(schedule: Schedule, device: torch.device | str = "cpu") -> tuple[Tensor
     """log_snr at t = 0 and at t = 1, scalars in float64; of a learned schedule, without a detour through its net."""
     if isinstance(schedule, LearnedSchedule):
         return schedule.log_snr_max, schedule.log_snr_min
-    high, low = schedule(torch.tensor([0.0, 1.0], dtype=torch.float64, device=device))
+    high, low = schedule(torch.arange(2, dtype=torch.float64, device=device))
     return high, low
 
 

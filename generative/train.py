@@ -1,8 +1,8 @@
 """The training loop, in plain torch: read a batch, update, report, save, look.
 
-`train` runs it in this process; ray_train.py runs `fit` in each worker of a Ray cluster. Which pictures, noise and
-dropout a step sees depends on (seed, step) alone, so a run that goes on from a checkpoint ends where an undisturbed run
-ends, and any number of workers sees the same batches.
+`train` runs it in this process; ray_train.py runs `fit` in each worker of a Ray cluster. Which pictures and noise a
+step sees depends on (seed, step) alone, and what dropout drops on the split of the batch besides. So a run that goes on
+from a checkpoint ends where an undisturbed run ends, and any number of workers sees the same batches.
 """
 
 import signal
@@ -109,12 +109,16 @@ class Clock:
     def decide(self, training: Training, asked_to_stop: bool) -> list[bool]:
         """[report, save, look, stop]."""
         config, every = self.config, self.config.checkpoint_interval_steps
-        over_time = config.time_s is not None and training.train_s >= config.time_s
-        stop = training.step >= config.steps or over_time or asked_to_stop
+        stop = self.is_over(training) or asked_to_stop
         save = training.step % every == 0 if every else self.since("save") >= config.checkpoint_interval_s
         look = config.watch.interval_s > 0 and self.since("look") >= config.watch.interval_s and not stop
         report = self.since("report") >= config.report_interval_s
         return [report or save or look or stop, save or stop, look, stop]
+
+    def is_over(self, training: Training) -> bool:
+        """Whether the budget of steps or of time is used up."""
+        over_time = self.config.time_s is not None and training.train_s >= self.config.time_s
+        return training.step >= self.config.steps or over_time
 
     def since(self, name: str) -> float:
         return time.monotonic() - self.last[name]
@@ -249,7 +253,7 @@ def _loop(
 ) -> None:
     module, meter, clock = team.wrap(training.model), Meter(team), Clock(config, training.step)
     mark = time.monotonic()
-    done = training.step >= config.steps
+    done = clock.is_over(training)
     while not done:
         terms = training.update(module, batches.at(training.step), batches.rows.start)
         meter.add(training.step - 1, terms)

@@ -50,7 +50,7 @@ class Training:
             batch: this worker's share of the batch, pictures first to first + b - 1 of it.
         """
         optim = self.config.optim
-        pieces = [_rows(batch, part) for part in torch.arange(len(batch["x"])).chunk(optim.micro_batches)]
+        pieces = _pieces(batch, optim.micro_batches)
         terms: list[dict[str, Tensor]] = []
         self.model.train()
         self._set_learning_rates()
@@ -69,11 +69,13 @@ class Training:
 
     def _backward(self, module: nn.Module, batch: Batch, first: int, share: float) -> dict[str, Tensor]:
         config = self.config
-        # Dropout draws from the global generator: seeded here, a run that goes on draws what it would have drawn.
-        torch.manual_seed(noise.mix(config.seed, 2, self.step, first))
+        # Dropout draws from the global generator: seeded here, a run that goes on draws what it would have drawn. What
+        # is dropped (and nothing else) depends on how the batch is cut.
+        torch.manual_seed(noise.mix(config.seed, noise.DROPOUT, self.step, first))
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         rows = first, first + len(batch["x"])
-        source = noise.GlobalBatch(config.seed, self.step, *rows, total=config.optim.batch, device=self.device)
+        seed = noise.mix(config.seed, noise.TRAINING)
+        source = noise.GlobalBatch(seed, self.step, *rows, total=config.optim.batch, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.optim.bf16):
             terms = module(batch, source)
         (terms["loss"].mean() * share).backward()
@@ -127,19 +129,19 @@ class Training:
             progress = json.loads(store.read(step, "progress.json"))
             self.step, self.train_s = int(progress["step"]), float(progress["train_s"])
             self._load_moments(tensors)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{store.path(step)} cannot be gone on from: {error!r}") from None
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         state: dict[str, Any] = self.optimizer.state_dict()
         ordered = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        # A parameter that never had a gradient has no moments.
-        state["state"] = {
-            index: {key: tensors[f"{key}.{self.names[parameter]}"] for key in keys}
-            for index, parameter in enumerate(ordered)
-            if f"step.{self.names[parameter]}" in tensors
-        }
+        for index, parameter in enumerate(ordered):
+            name = self.names[parameter]
+            if f"step.{name}" not in tensors:
+                continue  # it never had a gradient
+            # In the memory layout of the parameter: the fused optimiser walks both as they lie.
+            moments = {k: torch.empty_like(parameter).copy_(tensors[f"{k}.{name}"]) for k in ("exp_avg", "exp_avg_sq")}
+            state["state"][index] = {"step": tensors[f"step.{name}"], **moments}
         self.optimizer.load_state_dict(state)
 
 
@@ -166,8 +168,10 @@ def learning_rate_factor(optim: OptimSettings, step: int, steps: int) -> float:
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * place)))
 
 
-def _rows(batch: Batch, part: Tensor) -> Batch:
-    return {name: value[part] for name, value in batch.items()}
+def _pieces(batch: Batch, count: int) -> list[Batch]:
+    """The batch cut into `count` parts. Slices, not copies: what was pinned stays pinned."""
+    parts = {name: value.chunk(count) for name, value in batch.items()}
+    return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
 
 
 def _by_dtype(pairs: Any) -> list[list[tuple[Tensor, Tensor]]]:

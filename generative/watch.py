@@ -185,7 +185,7 @@ def level_losses(
     batch = images.batch(chosen(images, count))
     x = scale(batch["x"], model.num_levels).to(model.device)
     cond = model.cond({"label": batch["label"].to(model.device)})
-    eps = noise.normal_like(noise.per_example(seed, range(len(x)), model.device), x)
+    eps = noise.normal_like(noise.per_example(noise.mix(seed, noise.LEVELS), range(len(x)), model.device), x)
     high, low = model.ends()
     log_snrs = torch.linspace(low.item(), high.item(), levels, dtype=torch.float64, device=model.device)
     denoise, losses = in_chunks(model.denoise, model.chunk), []

@@ -218,7 +218,7 @@ class VDM(nn.Module):
         pieces = []
         with evaluating(self):
             for rows in rows_of(len(k), first, chunk).split(chunk):
-                sources = noise.per_example(seed, (first + rows).tolist(), self.device)
+                sources = noise.per_example(noise.mix(seed, noise.EVALUATION), (first + rows).tolist(), self.device)
                 rows = rows.to(self.device)
                 pieces.append(self._elbo(k[rows], take(cond, rows), sources, times, steps, schedule or self.schedule))
         start = first % chunk
@@ -270,7 +270,7 @@ class VDM(nn.Module):
             raise ValueError(f"n and steps must be positive, got {n} and {steps}")
         cond = self._cond(label, n)
         denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first)
-        sources = noise.per_example(seed, range(first, first + n), self.device)
+        sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), self.device)
         z = noise.normal(sources, (n, *self.shape), device=self.device, dtype=torch.float32)
         log_snrs = levels(self.schedule, steps, device=self.device)
         with evaluating(self):

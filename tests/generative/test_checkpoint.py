@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from generative import checkpoint
 from generative.checkpoint import Store, load_into, pack, unpack
 
 FILES = {"model.json": b"{}", "model.safetensors": b"abc"}
@@ -35,6 +36,21 @@ def test_without_manifest_is_none(store: Store):
     assert store.read(2, "model.json") == b"new"
 
 
+def test_what_is_not_whole_is_passed_over_and_never_kept_instead_of_what_is(store: Store):
+    """Uploads that were killed, of this run or of an earlier one, before and after the newest whole checkpoint."""
+    store.save(10, FILES, keep=2)
+    for partial in (5, 30, 31):
+        store.fs.makedirs(store.path(partial), exist_ok=True)
+        store.fs.pipe_file(store.path(partial, "model.json"), b"{}")
+    store.fs.makedirs(store.path(32), exist_ok=True)
+    store.fs.pipe_file(store.path(32, "manifest.json"), b"")  # a power cut
+    store.fs.makedirs(store.path(33), exist_ok=True)
+    store.fs.pipe_file(store.path(33, "manifest.json"), b'{"model.json": {"bytes": 2, "sha256": "?"}}')
+    assert store.newest() == 10
+    store.save(28, FILES, keep=2)
+    assert (store.steps(), store.newest()) == ([10, 28], 28)
+
+
 def test_damage_is_noticed(store: Store):
     store.save(3, FILES, keep=1)
     store.fs.pipe_file(store.path(3, "model.safetensors"), b"abd")
@@ -52,10 +68,12 @@ def test_writing_is_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = Store(tmp_path)
     store.save(1, FILES, keep=2)
 
-    def dies(path: Path, data: bytes) -> int:
-        raise OSError("no space left on device")
+    def dies(path: Path, data: bytes) -> None:
+        if path.name == "model.safetensors":
+            raise OSError("no space left on device")
+        path.write_bytes(data)
 
-    monkeypatch.setattr(Path, "write_bytes", dies)
+    monkeypatch.setattr(checkpoint, "_write_through", dies)
     with pytest.raises(OSError, match="no space"):
         store.save(2, FILES, keep=2)
     assert store.newest() == 1

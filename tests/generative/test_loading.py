@@ -57,11 +57,20 @@ def test_loading_draws_no_random_numbers(run: Path):
 
 def test_damaged_newest(run: Path):
     weights = run / NEWEST / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-8])
+    weights.write_bytes(weights.read_bytes()[:-8] + b"damaged!")
     for place in (run, run / NEWEST):
         with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
             generative.load(place)
     assert generative.load(run / "checkpoints/000000000001").meta["step"] == 1
+
+
+def test_truncated_newest(run: Path):
+    """Half-written: it is no checkpoint, and the one before it is the newest."""
+    weights = run / NEWEST / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    assert generative.load(run).meta["step"] == 1
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
+        generative.load(run / NEWEST)
 
 
 def test_nothing_there(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +23,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 Said = dict[int, dict[str, float]]
 
 
+STEPS = 200
+"""Some seconds, so that a worker can be killed in the middle."""
+
+
 def longer(config: TrainConfig) -> TrainConfig:
-    return replace(config, steps=60, checkpoint_interval_steps=10)
+    return replace(config, steps=STEPS, checkpoint_interval_steps=10)
 
 
 def run(config: TrainConfig, folder: Path, **options: Any) -> tuple[VDM, Said]:
@@ -44,13 +49,15 @@ def test_one_worker_and_two(tiny: TrainConfig, tmp_path: Path, undisturbed: dict
     views: list[int] = []
     model, two = run(replace(config, workers=2), undisturbed["folder"], look=lambda step, view: views.append(step))
     undisturbed |= {"model": model, "said": two}
-    assert set(range(1, 61)) <= set(two)
-    for step in range(1, 61):
-        assert two[step]["train/loss"] == pytest.approx(one[step]["train/loss"], rel=1e-4)
-        assert two[step]["train/grad_norm"] == pytest.approx(one[step]["train/grad_norm"], rel=1e-3)
-    assert views == [60]
-    assert two[60]["eval/bpd"] > 0
-    assert model.meta["step"] == 60
+    assert set(range(1, STEPS + 1)) <= set(two)
+    for step in range(1, STEPS + 1):
+        assert two[step]["train/loss"] == pytest.approx(one[step]["train/loss"], rel=1e-3)
+        if step <= 20:  # rounding grows with the steps
+            assert two[step]["train/loss"] == pytest.approx(one[step]["train/loss"], rel=1e-5)
+            assert two[step]["train/grad_norm"] == pytest.approx(one[step]["train/grad_norm"], rel=1e-4)
+    assert views == [STEPS]
+    assert two[STEPS]["eval/bpd"] > 0
+    assert model.meta["step"] == STEPS
 
 
 def test_killed_worker(tiny: TrainConfig, tmp_path: Path, undisturbed: dict[str, Any]):
@@ -66,7 +73,7 @@ def test_killed_worker(tiny: TrainConfig, tmp_path: Path, undisturbed: dict[str,
 
     model = ray_train.train(replace(longer(tiny), workers=2), tmp_path, report=report)
     assert killed
-    back = [step for before, step in pairwise(steps) if step <= before and step < 60]
+    back = [step for before, step in pairwise(steps) if step <= before and step < STEPS]
     assert len(back) == 1  # it went back once, to the step after a checkpoint
     assert back[0] % 10 == 1
     expected = undisturbed["model"].state_dict()
@@ -74,8 +81,12 @@ def test_killed_worker(tiny: TrainConfig, tmp_path: Path, undisturbed: dict[str,
 
 
 def workers() -> list[psutil.Process]:
-    """The processes of Ray Train's workers, in the order in which they started."""
-    found = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+    """The processes of Ray Train's workers below this one, in the order in which they started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
     return sorted(found, key=lambda process: process.create_time())
 
 

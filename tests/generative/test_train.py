@@ -1,5 +1,6 @@
 """The loop: learning, going on after a stop bit by bit, micro-batches, NaN, and the folder of another run."""
 
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -46,10 +47,15 @@ def test_same_seed_same_weights(tiny: TrainConfig, tmp_path: Path):
     assert sorted(said) == list(range(1, 13))
 
 
-def test_going_on_is_as_if_undisturbed(tiny_with_dropout: TrainConfig, tmp_path: Path):
-    whole, said = run(tiny_with_dropout, tmp_path / "whole")
-    run(replace(tiny_with_dropout, steps=5), tmp_path / "halves")
-    model, later = run(tiny_with_dropout, tmp_path / "halves", resume=True)
+@pytest.mark.parametrize("options", [{}, {"channels_last": True}, {"micro_batches": 2}, {"decay": "cosine"}])
+def test_going_on_is_as_if_undisturbed(tiny_with_dropout: TrainConfig, tmp_path: Path, options: dict[str, Any]):
+    """Cut at a checkpoint in the middle, which a killed run leaves: with "cosine", of a run of the same length."""
+    config = replace(tiny_with_dropout, optim=replace(tiny_with_dropout.optim, **options), keep_checkpoints=9)
+    whole, said = run(config, tmp_path / "whole")
+    run(config, tmp_path / "halves")
+    for step in (10, 12):
+        shutil.rmtree(tmp_path / "halves" / "checkpoints" / f"{step:012d}")
+    model, later = run(config, tmp_path / "halves", resume=True)
     assert same(whole, model)
     assert {step: m["train/loss"] for step, m in later.items()} == {s: said[s]["train/loss"] for s in range(6, 13)}
 
@@ -120,6 +126,8 @@ def test_time_limit(tiny: TrainConfig, tmp_path: Path):
     model, _ = run(replace(tiny, steps=10**6, time_s=0.3, checkpoint_interval_steps=10**6), tmp_path)
     assert 1 <= model.meta["step"] < 10**4
     assert Store(tmp_path / "checkpoints").newest() == model.meta["step"]
+    again, _ = run(replace(tiny, steps=10**6, time_s=0.3), tmp_path, resume=True)
+    assert again.meta["step"] == model.meta["step"]
 
 
 def test_ctrl_c_saves(tiny: TrainConfig, tmp_path: Path):
