@@ -149,7 +149,7 @@ def _read(cls: type, data: Any, where: str) -> Any:
         raise ValueError(f"{cls.__name__} has no field {sorted(odd)[0]!r}")
     values = {}
     for name, value in data.items():
-        parts = [part for part in _alternatives(hints[name]) if is_dataclass(part)]
+        parts = [part for part in _alternatives(hints[name]) if isinstance(part, type) and is_dataclass(part)]
         if value is None or not parts:
             values[name] = value
         else:  # of several dataclasses, the one whose fields these are

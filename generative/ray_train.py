@@ -19,7 +19,7 @@ import ray
 import ray.data
 import ray.train
 import torch
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import Tensor
 
 from generative import data, loading
@@ -87,7 +87,7 @@ def train(
     if config.device == "cuda" and not os.environ.get("RAY_ADDRESS"):
         loop.pick_device("cuda")
     start_ray(config.workers + 1)
-    board = ray.remote(num_cpus=0)(_Board).remote()
+    board: Any = ray.remote(num_cpus=0)(_Board).remote()
     trainer = _trainer(config, store, board)
     calls = {"report": report, "look": look, "note": note}
     try:
@@ -184,7 +184,7 @@ def _worker(settings: dict[str, Any]) -> None:
         return  # Ray has started the group again after an error that would only come again
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    device = str(ray.train.torch.get_device())
+    device = str(get_device())
     if device == "cpu":
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
 
@@ -215,7 +215,7 @@ def decoded(config: TrainConfig) -> ray.data.Dataset:
     """
     settings = config.data
 
-    def read(numbers: dict[str, Any]) -> dict[str, Any]:
+    def read(numbers: Any) -> Any:
         batch = data.load(settings, "train").batch(numbers["id"])
         return {"id": numbers["id"], **{name: value.numpy() for name, value in batch.items()}}
 
@@ -232,7 +232,7 @@ class Stream:
     def __init__(self, images: Pictures, config: TrainConfig, rows: slice) -> None:
         self.images, self.config, self.rows = images, config, rows
         self.seen: deque[tuple[int, Tensor]] = deque(maxlen=1000)
-        self.feed = self._endless(ray.train.get_dataset_shard("train"))
+        self.feed = self._endless()
 
     def at(self, step: int) -> dict[str, Tensor]:
         """The next batch, on the CPU."""
@@ -247,8 +247,9 @@ class Stream:
     def close(self) -> None:
         self.feed.close()
 
-    def _endless(self, shard: ray.data.DataIterator) -> Generator[dict[str, Tensor], None, None]:
-        share = self.rows.stop - self.rows.start
+    def _endless(self) -> Generator[dict[str, Tensor], None, None]:
+        share, shard = self.rows.stop - self.rows.start, ray.train.get_dataset_shard("train")
+        assert shard is not None  # the trainer was given it
         while True:
             empty = True
             for batch in shard.iter_torch_batches(batch_size=share, drop_last=True, device="cpu"):
@@ -266,7 +267,7 @@ class _Asked:
 
     def __call__(self) -> bool:
         if not self.answer and time.monotonic() - self.last >= POLL_S:
-            self.answer, self.last = ray.get(self.board.should_stop.remote()), time.monotonic()
+            self.answer, self.last = bool(ray.get(self.board.should_stop.remote())), time.monotonic()
         return self.answer
 
 

@@ -104,7 +104,7 @@ class Clock:
     def __init__(self, config: TrainConfig, step: int) -> None:
         """step: optimiser steps done."""
         self.config, self.reported = config, step
-        self.last = dict.fromkeys(("report", "save", "look"), time.monotonic())
+        self.last: dict[str, float] = dict.fromkeys(["report", "save", "look"], time.monotonic())
 
     def decide(self, training: Training, asked_to_stop: bool) -> list[bool]:
         """[report, save, look, stop]."""

@@ -94,7 +94,7 @@ class Training:
         pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
         for dtype_pairs in _by_dtype(pairs):
             averages, weights = map(list, zip(*dtype_pairs, strict=True))
-            torch._foreach_lerp_(averages, weights, 1 - decay)
+            torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def about(self) -> dict[str, Any]:
         """What model.json says, and the `meta` of a loaded model."""
