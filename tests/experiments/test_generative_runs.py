@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -60,9 +61,13 @@ def test_a_plain_run_leaves_a_whole_folder(trained) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_run_through_ray_leaves_the_same_folder(tiny, ray_session, trained, tmp_path) -> None:
-    run = train_run("tiny-vdm-folder", tiny(), tmp_path)
+def test_a_run_through_ray_leaves_the_same_folder(tiny, ray_session, trained, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(trained)
+    config = tiny()  # Ray's workers run in folders of their own: a relative path must reach them absolute
+    config = replace(config, data=replace(config.data, path=os.path.relpath(config.data.path)))
+    run = train_run("tiny-vdm-folder", config, tmp_path)
     check_outputs(run, 6)
+    assert Path(runs.read(run)[1].data.path).is_absolute()
     ours, theirs = ([line["train/loss"] for line in lines_of(path) if "train/loss" in line] for path in (run, trained))
     assert ours[-1] == pytest.approx(theirs[-1], abs=1e-4)
 

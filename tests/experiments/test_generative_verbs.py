@@ -118,6 +118,7 @@ WRONG = [
     (["train", "vdm-digits", "--plain", "--workers", "2"], "--workers must be 1 then, got 2"),
     (["train", "vdm-digits", "--data.name", "nope"], "there is no set 'nope'"),
     (["train", "vdm-digits", "--model.schedule.kind", "x"], "invalid choice 'x'"),
+    (["train", "vdm-digits", "--storage", "nope://x"], "storage 'nope://x' cannot be used"),
     (["train", "vdm-digits", "--clip-steps", "3"], "--clip-steps"),
     (["sweep", "vdm-digits", "--workers", "2"], "a sweep trains each seed in one process; --workers must be 1, got 2"),
     (["sample", "/nope"], "/nope holds no model"),

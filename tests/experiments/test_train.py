@@ -65,7 +65,7 @@ def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "experiments.cli", *args]
 
 
-def wait_for(what, seconds: float = 90.0):
+def wait_for(what, seconds: float = 300.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := what():
