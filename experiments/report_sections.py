@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from experiments.report_charts import STYLES, chart, data_uri
 from experiments.report_groups import ALIKE, Group, Line, differences, groups, line
@@ -131,7 +131,8 @@ def pictures(run: Run, notes: list[str]) -> list[dict[str, Any]]:
                 width, height = picture.size
                 picture.verify()
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            notes.append(f"{run.name}: media/{path.name} is not shown: {error}")
+            why = "it is no PNG picture" if isinstance(error, UnidentifiedImageError) else error
+            notes.append(f"{run.name}: media/{path.name} is not shown: {why}")
             continue
         uri = data_uri("image/png", content)
         shown.append({"title": f"{tag} after {step:,} steps", "uri": uri, "width": width, "height": height})
