@@ -36,8 +36,12 @@ class Half(Protocol):
         """Raises ValueError for flags of `tandem train` that do not fit, beyond what their types say."""
         ...
 
-    def prepare(self, config: Any, options: dict[str, Any]) -> None:
-        """What a run needs before it has a folder. Raises ValueError, or an error that names what to install."""
+    def located(self, config: Any) -> Any:
+        """The configuration with its paths made absolute: workers and later commands run in other folders."""
+        ...
+
+    def prepare(self, config: Any, *, resume: bool, options: dict[str, Any]) -> None:
+        """What a run needs before it starts. Raises ValueError, or an error that names what to install."""
         ...
 
     def position(self, config: Any, run: Path) -> int | None:

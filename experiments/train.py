@@ -58,7 +58,7 @@ def parse_train(args: list[str]) -> tuple[str, Path | None, Any]:
     )
     half.check_flags(command)
     if run is not None:
-        _check_resumable(half, run, stored, command.config)
+        _check_resumable(half, run, stored, half.located(command.config))
     return preset, run, command
 
 
@@ -86,7 +86,8 @@ def train_run(
     the way.
     """
     half = halves.of(config)
-    half.prepare(config, options)
+    config = half.located(config)
+    half.prepare(config, resume=resume is not None, options=options)
     done = half.position(config, resume) if resume else None
     if resume and done is not None and (reason := half.finished(config, resume, done)):
         raise ValueError(reason)

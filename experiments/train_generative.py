@@ -1,7 +1,7 @@
 """What `tandem train` does for the generative half (the protocol of experiments/halves.py)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ from generative import config as configs
 from generative.checkpoint import Store
 from generative.config import TrainConfig
 from generative.papers.vdm import VDM
-from generative.train import NotFinite, pick_device
+from generative.train import NotFinite, open_store, pick_device
 
 if TYPE_CHECKING:
     from experiments.tracking import Tracker
@@ -56,7 +56,18 @@ def check_flags(flags: TrainCommand) -> None:
         raise ValueError(f"--plain trains in one process; --workers must be 1 then, got {flags.config.workers}")
 
 
-def prepare(config: TrainConfig, options: dict[str, Any]) -> None:
+def located(config: TrainConfig) -> TrainConfig:
+    path, storage = (_absolute(place) for place in (config.data.path, config.storage))
+    return replace(config, data=replace(config.data, path=path), storage=storage)
+
+
+def _absolute(place: str | None) -> str | None:
+    return place if place is None or "://" in place else str(Path(place).expanduser().absolute())
+
+
+def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> None:
+    if config.storage:
+        open_store(config, None, resume)
     if options.get("plain"):
         pick_device(config.device)
     images = load_set(config.data, "train")

@@ -68,7 +68,11 @@ def check_flags(flags: TrainCommand) -> None:
         raise ValueError(f"--clip-steps must not be negative, got {flags.clip_steps}")
 
 
-def prepare(config: TrainConfig, options: dict[str, Any]) -> None:
+def located(config: TrainConfig) -> TrainConfig:
+    return config
+
+
+def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> None:
     from marl.algorithm import team_spec  # imports RLlib
 
     team_spec(config.env)  # a missing engine or an impossible environment
