@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -13,6 +13,7 @@ from experiments.flags import say
 from experiments.progress import Steps
 from generative.config import Device
 from generative.samplers import SAMPLERS
+from generative.schedules import cosine_like
 from generative.train import pick_device
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class SampleCommand:
     """Denoising steps of each."""
     sampler: str = "ancestral"
     """ancestral (the paper's), ddim, heun or dpm++."""
+    schedule: Literal["cosine", "own"] = "cosine"
+    """Where the steps lie: a cosine between the model's ends, which looks better, or the model's own schedule."""
     seed: int = 0
     """Picture i depends on the seed and i alone."""
     label: str | None = None
@@ -57,7 +60,8 @@ def sample_command(args: list[str]) -> int:
     label = _labels(command, model)
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
-    pictures = draw(model, command.n, steps=command.steps, sampler=command.sampler, seed=command.seed, label=label)
+    options = {"steps": command.steps, "sampler": command.sampler, "own_schedule": command.schedule == "own"}
+    pictures = draw(model, command.n, seed=command.seed, label=label, **options)
     _write(command, model, pictures)
     return 0
 
@@ -91,8 +95,15 @@ def _labels(command: SampleCommand, model: "VDM") -> Any:
     raise ValueError(f"label {command.label!r} does not exist; allowed: {', '.join(names)}, or 0 to {count - 1}")
 
 
-def draw(model: "VDM", n: int, *, steps: int, sampler: str, seed: int, label: Any = None) -> np.ndarray:
-    """`model.sample` with a progress bar, in parts. Returns uint8 [n, C, H, W]."""
+def draw(
+    model: "VDM", n: int, *, steps: int, sampler: str, seed: int, label: Any = None, own_schedule: bool = False
+) -> np.ndarray:
+    """`model.sample` with a progress bar, in parts, with the steps of a cosine or of the model's own schedule.
+
+    Returns uint8 [n, C, H, W].
+    """
+    options: dict[str, Any] = {"steps": steps, "sampler": sampler, "seed": seed}
+    options["schedule"] = None if own_schedule else cosine_like(model.schedule)
     parts = [range(first, min(first + AT_ONCE, n)) for first in range(0, n, AT_ONCE)]
     pictures = []
     with Steps("sampling", n * steps) as progress:
@@ -102,9 +113,7 @@ def draw(model: "VDM", n: int, *, steps: int, sampler: str, seed: int, label: An
                 progress.update(part.start * steps + len(part) * (at["step"] + 1), f"{n} pictures")
 
             chosen = None if label is None else label[part.start : part.stop]
-            drawn = model.sample(
-                len(part), steps=steps, sampler=sampler, seed=seed, first=part.start, label=chosen, callback=tell
-            )
+            drawn = model.sample(len(part), first=part.start, label=chosen, callback=tell, **options)
             pictures.append(drawn.cpu().numpy())
     return np.concatenate(pictures)
 

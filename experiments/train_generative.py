@@ -82,6 +82,8 @@ def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> No
 def position(config: TrainConfig, run: Path) -> int | None:
     store = _store(config, run)
     step = store.newest()
+    if step is None and store.is_local and store.steps():  # there, nothing is half written under a checkpoint's name
+        raise ValueError(f"no checkpoint in {store.root} is whole; move them away to start from the beginning")
     if step is not None:
         for name in ("progress.json", "model.safetensors", "train.safetensors"):
             store.read(step, name)

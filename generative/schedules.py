@@ -190,6 +190,13 @@ def ends(schedule: Schedule, device: torch.device | str = "cpu") -> tuple[Tensor
     return high, low
 
 
+def cosine_like(schedule: Schedule) -> Cosine:
+    """The cosine between the ends of another schedule. A schedule that was trained on the bound goes to where the bits
+    are, the last ones of pixels; the steps of a cosine go to what the eye sees."""
+    high, low = ends(schedule)
+    return Cosine(log_snr_max=high.item(), log_snr_min=low.item())
+
+
 def with_slope(function: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """(function(t), its derivative at t), both [B] and differentiable in the function's own parameters.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from generative import noise, samplers
+from generative import noise, samplers, schedules
 from generative.batching import evaluating, in_chunks
 from generative.config import WatchSettings
 from generative.metrics.bits import mean_and_se
@@ -90,7 +90,7 @@ class View:
     """What there is to see. Pictures are level indices."""
 
     samples: Tensor
-    """uint8 [n, C, H, W]."""
+    """uint8 [n, C, H, W], drawn with the steps of a cosine."""
     strips: Tensor
     """uint8 [rows, columns, C, H, W], noise on the left. Two rows per sample: the picture that the network makes out
     (x0_hat), and below it the noisy z that it looks at, clipped to the range of pictures."""
@@ -197,7 +197,8 @@ def level_losses(
 
 
 def _sample(model: VDM, n: int, steps: int, seed: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
-    columns, wanted = [], _steps_shown(samplers.levels(model.schedule, steps, device=model.device))
+    schedule, columns = schedules.cosine_like(model.schedule), []
+    wanted = _steps_shown(samplers.levels(schedule, steps, device=model.device))
 
     def watch(step: dict[str, Any]) -> None:
         if step["step"] in wanted:
@@ -208,7 +209,7 @@ def _sample(model: VDM, n: int, steps: int, seed: int, progress: Progress | None
 
     classes = model.config.net.classes
     label = torch.arange(n) % classes if classes else None
-    samples = model.sample(n, steps=steps, seed=seed, label=label, callback=watch)
+    samples = model.sample(n, steps=steps, seed=seed, label=label, schedule=schedule, callback=watch)
     return samples.cpu(), torch.stack(columns, 1)
 
 

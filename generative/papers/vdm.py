@@ -252,6 +252,7 @@ class VDM(nn.Module):
         first: int = 0,
         label: Tensor | None = None,
         chunk: int | None = None,
+        schedule: Schedule | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
         """Pictures number first to first + n - 1 of this seed, as level indices [n, C, H, W], uint8, without dropout.
@@ -261,6 +262,7 @@ class VDM(nn.Module):
 
         Args:
             label: [n] for a class-conditional model; chunk: rows per call of the network, `self.chunk` if omitted.
+            schedule: where the steps lie, the model's own if omitted; `schedules.cosine_like` gives better pictures.
             callback: called after each step (see samplers.py).
         Raises: ValueError for a sampler that does not exist, and numbers that are not positive.
         """
@@ -272,7 +274,7 @@ class VDM(nn.Module):
         denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first)
         sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), self.device)
         z = noise.normal(sources, (n, *self.shape), device=self.device, dtype=torch.float32)
-        log_snrs = levels(self.schedule, steps, device=self.device)
+        log_snrs = levels(schedule or self.schedule, steps, device=self.device)
         with evaluating(self):
             z_0 = SAMPLERS[sampler](denoise, z, log_snrs, cond=cond, generator=sources, callback=callback)
         alpha, _ = process.alpha_sigma(log_snrs[-1])

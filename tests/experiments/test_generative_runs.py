@@ -186,10 +186,17 @@ def test_a_damaged_checkpoint_is_named_before_training(trained, tandem, tmp_path
     run = tmp_path / "a" / "b" / "copy"
     shutil.copytree(trained, run)
     weights = next(run.glob("checkpoints/*/train.safetensors"))
-    weights.write_bytes(weights.read_bytes()[:-1])
-    status, _, err = tandem("train", "--resume", run, "--steps", "9", "--plain")
-    assert status == 2
-    assert "train.safetensors is damaged" in err
+    whole = weights.read_bytes()
+    for content, said in (
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "train.safetensors is damaged"),
+        (whole[:-1], "no checkpoint in"),
+    ):
+        weights.write_bytes(content)
+        status, _, err = tandem("train", "--resume", run, "--steps", "9", "--plain")
+        assert status == 2
+        assert said in err
+        assert err.count("\n") == 1
+    assert lines_of(run) == lines_of(trained)
 
 
 def test_a_loss_that_is_not_finite_is_one_sentence(picture_folder, tmp_path, tandem) -> None:

@@ -24,12 +24,15 @@ def test_samples_are_the_models_own_and_do_not_depend_on_the_number(trained, tmp
     assert status == 0, err
     assert "5 pictures, 4 steps of ddim, seed 7" in out
     model = generative.load(trained)
-    expected = model.sample(5, steps=4, sampler="ddim", seed=7)
+    expected = model.sample(5, steps=4, sampler="ddim", seed=7, schedule=schedules.cosine_like(model.schedule))
     with np.load(raw) as found:
         assert np.array_equal(found["pictures"], expected.numpy())
         assert found["num_levels"] == 256
     assert np.array_equal(np.asarray(Image.open(grid)), pictures.grid(expected, 256))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "raw.npz"]
+    assert tandem("sample", trained, "-n", 2, "--steps", 4, "--schedule", "own", "-o", grid, "--npz", raw)[0] == 0
+    with np.load(raw) as found:
+        assert np.array_equal(found["pictures"], model.sample(2, steps=4).numpy())
 
 
 def test_a_class_conditional_model_takes_names_and_numbers(tiny, tmp_path, tandem) -> None:
@@ -43,7 +46,8 @@ def test_a_class_conditional_model_takes_names_and_numbers(tiny, tmp_path, tande
         found[label] = np.load(tmp_path / f"{label}.npz")["pictures"]
     assert np.array_equal(found["dark"], found["0"])
     model = generative.load(run)
-    expected = model.sample(2, steps=2, label=torch.tensor([1, 1])).numpy()
+    cosine = schedules.cosine_like(model.schedule)
+    expected = model.sample(2, steps=2, label=torch.tensor([1, 1]), schedule=cosine).numpy()
     assert np.array_equal(found["light"], expected)
     _, _, err = tandem("sample", run, "--label", "blue")
     assert "label 'blue' does not exist; allowed: dark, light, or 0 to 1" in err

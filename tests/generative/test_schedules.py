@@ -251,3 +251,12 @@ def test_sizes_that_are_none_are_refused(bad: dict) -> None:
 def test_ends_of_a_fixed_curve_cannot_be_learned(kind: str) -> None:
     with pytest.raises(ValueError, match=f"learn_endpoints needs kind linear or learned, got {kind}"):
         ScheduleConfig(kind=kind, learn_endpoints=True)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_cosine_like_another_has_its_ends() -> None:
+    other = schedules.LearnedSchedule(9.0, -4.0)
+    cosine = schedules.cosine_like(other)
+    t = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    low, high = (math.atan(math.exp(-end / 2)) for end in (9.0, -4.0))
+    middle = -2 * math.log(math.tan((low + high) / 2))
+    assert cosine(t).tolist() == pytest.approx([9.0, middle, -4.0], abs=1e-9)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from generative import watch
+from generative import schedules, watch
 from generative.config import WatchSettings
 from generative.data.images import ImageSet
 from generative.nets.vdm_unet import VDMUNetConfig
@@ -122,7 +122,7 @@ def test_a_look_has_everything_and_repeats_itself() -> None:
         "eval/estimator_variance": evaluation.estimator_variance(),
     }
     assert view.num_levels == LEVELS
-    assert torch.equal(view.samples, model.sample(5, steps=12, seed=3))
+    assert torch.equal(view.samples, model.sample(5, steps=12, seed=3, schedule=schedules.cosine_like(model.schedule)))
     again, same = watch.look(model, pictures, SETTINGS, seed=3, count=9)
     assert again == metrics
     for name in ("samples", "strips"):
@@ -193,7 +193,8 @@ def test_progress_counts_up_to_all_there_is() -> None:
 def test_classes_are_sampled_in_turn_and_evaluated_with_their_labels() -> None:
     model, pictures = vdm(classes=3), images(classes=("a", "b", "c"))
     metrics, view = watch.look(model, pictures, SETTINGS, count=6)
-    assert torch.equal(view.samples, model.sample(5, steps=12, label=torch.tensor([0, 1, 2, 0, 1])))
+    label, schedule = torch.tensor([0, 1, 2, 0, 1]), schedules.cosine_like(model.schedule)
+    assert torch.equal(view.samples, model.sample(5, steps=12, label=label, schedule=schedule))
     batch = pictures.batch(watch.chosen(pictures, 6))
     expected = model.elbo(batch["x"], label=batch["label"], times=3).bits.mean().item() / 16
     assert metrics["eval/bpd"] == pytest.approx(expected)
