@@ -161,7 +161,7 @@ ROWS: tuple[tuple[str, str, Callable[[], TrainConfig]], ...] = (
 EXPECTED: dict[str, str] = {
     "vdm-digits": "1.81 +- 0.02, all 165 test pictures, seed 0; Gaussian 2.27, WebP 3.12, JPEG XL 2.56 as one mosaic; "
     "`tandem train vdm-digits`, `tandem eval RUN`",
-    "vdm-photos32": "2.44 +- 0.10, 1,000 test crops from 25 photographs, seed 0; WebP 3.23, JPEG XL 2.81 for each crop; "
+    "vdm-photos32": "2.44 +- 0.10, 1,000 test crops from 25 photographs, seed 0; WebP 3.23, JPEG XL 2.81 per crop; "
     "`tandem train vdm-photos32`, `tandem eval RUN --images 1000 --times 8`",
 }
 """Preset -> measured result and the command that shows it."""
