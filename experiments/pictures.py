@@ -14,10 +14,10 @@ GAP = 2
 """White pixels between pictures."""
 
 
-def draw(tracker: "Tracker", step: int, view: "View", num_levels: int) -> None:
+def draw(tracker: "Tracker", step: int, view: "View") -> None:
     """A look at a model, into TensorBoard and media/."""
-    tracker.image("samples", step, grid(view.samples, num_levels))
-    tracker.image("denoising", step, strips(view.strips, num_levels))
+    tracker.image("samples", step, grid(view.samples, view.num_levels))
+    tracker.image("denoising", step, strips(view.strips, view.num_levels))
     tracker.image("schedule", step, schedule_figure(*view.schedule, title=f"noise schedule after {step:,} steps"))
     tracker.image("levels", step, levels_figure(*view.levels, title=f"loss by noise level after {step:,} steps"))
 

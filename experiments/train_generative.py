@@ -135,7 +135,6 @@ def _train(
 
         say("starting Ray's workers, 5 to 60 seconds")
     measured: dict[str, float] = {}
-    num_levels = load_set(config.data, "test").num_levels
     with Steps("training", config.steps) as steps:
 
         def report(done: int, metrics: dict[str, float]) -> None:
@@ -151,7 +150,7 @@ def _train(
                 )
 
         def look(done: int, view: "View") -> None:
-            pictures.draw(tracker, done, view, num_levels)
+            pictures.draw(tracker, done, view)
 
         model = train(config, run, report=report, look=look, note=say, resume=resume)
     return model, measured

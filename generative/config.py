@@ -89,6 +89,8 @@ class WatchSettings:
     def __post_init__(self) -> None:
         not_negative(self, "interval_s")
         positive(self, "images", "times", "samples", "sample_steps")
+        if self.final_images is not None:
+            positive(self, "final_images")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         positive(self, "steps", "workers", "checkpoint_interval_s", "keep_checkpoints", "report_interval_s")
         not_negative(self, "seed", "max_restarts")
+        for name in ("time_s", "threads", "checkpoint_interval_steps"):
+            if getattr(self, name) is not None:
+                positive(self, name)
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {self.seed}")
         share = self.workers * self.optim.micro_batches
         if self.optim.batch % share:
             raise ValueError(

@@ -53,9 +53,10 @@ def test_a_look_reaches_tensorboard_and_media(tmp_path) -> None:
         strips=torch.zeros(2, 3, 1, 8, 8, dtype=torch.uint8),
         schedule=(line, 13 - 18 * line),
         levels=(13 - 18 * line, line),
+        num_levels=17,
     )
     tracker = Tracker(tmp_path)
-    pictures.draw(tracker, 20, view, 17)  # type: ignore[arg-type]
+    pictures.draw(tracker, 20, view)  # type: ignore[arg-type]
     tracker.close()
     names = {path.name for path in (tmp_path / "media").iterdir()}
     assert names == {f"{tag}-000000000020.png" for tag in ("samples", "denoising", "schedule", "levels")}
