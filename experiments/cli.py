@@ -103,6 +103,8 @@ def _explain(error: Exception) -> int:
         return _fail(str(error), 2)
     if type(error).__name__ == "RunFailed":
         return _fail(str(error), 1)
+    if isinstance(error, OSError) and error.filename and error.strerror:  # a full disk, a name that is too long
+        return _fail(f"{error.strerror}: {str(error.filename)[:200]!r}", 1)
     traceback.print_exc()
     return 1
 

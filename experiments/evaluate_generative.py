@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "tandem eval runs/vdm-digits/20260101-120000-0 --times 32 --num-steps 256"
 PARTS = ("prior", "diffusion", "reconstruction")
+MOST = 1_000_000
+"""Of noise levels and steps: no evaluation with more comes to an end."""
 SMALL = 28 * 28
 """Numbers in a picture up to which the two simple models are fitted: the Gaussian has as many squared."""
 
@@ -137,6 +139,9 @@ def _check(command: EvalCommand) -> None:
         value = getattr(command, name)
         if value is not None and value < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    for name in ("times", "num_steps", "sample_steps"):
+        if (getattr(command, name) or 0) > MOST:
+            raise ValueError(f"--{name.replace('_', '-')} must be at most {MOST:,}, got {getattr(command, name)}")
     if 0 < command.samples < 4:
         raise ValueError(f"--samples must be 0, or at least 4 for KID and FID, got {command.samples}")
     if command.sampler not in SAMPLERS:

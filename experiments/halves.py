@@ -105,6 +105,6 @@ def name_at(path: Path) -> str:
     """Which half a run folder, checkpoint or model folder is of; MARL, whose verbs came first, for anything else."""
     try:
         return json.loads((path / "config.json").read_text()).get("half", MARL)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         found = (path.glob(pattern) for pattern in ("model.json", "*/model.json", "checkpoints/*/model.json"))
         return GENERATIVE if any(map(any, found)) else MARL

@@ -93,7 +93,7 @@ def read(run: Path) -> tuple[str, Any]:
         return record["preset"], config_from_json(record["config"], record.get("half", halves.MARL))
     except KeyError as error:
         raise ValueError(f"{path} cannot be read: {error} is missing") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as the configuration of a run: {error}") from None
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from generative.papers.vdm import VDM
 
 EXAMPLE = "tandem sample runs/vdm-digits/20260101-120000-0 -n 64 --steps 256 --sampler ddim -o grid.png"
+MOST_STEPS = 1_000_000
+MOST_BYTES = 4 * 2**30
+"""Of all pictures of one call: they are held in memory."""
 AT_ONCE = 256
 """Pictures that are drawn together; none depends on it."""
 
@@ -57,6 +60,9 @@ def sample_command(args: list[str]) -> int:
     )
     _check(command)
     model = generative.load(command.run, pick_device(command.device))
+    if command.n * model.dims > MOST_BYTES:
+        most = MOST_BYTES // model.dims
+        raise ValueError(f"-n must be at most {most:,} for pictures of this size (4 GiB), got {command.n}")
     label = _labels(command, model)
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
@@ -70,6 +76,8 @@ def _check(command: SampleCommand) -> None:
     for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
         if getattr(command, name) < least:
             raise ValueError(f"--{name} must be at least {least}, got {getattr(command, name)}")
+    if command.steps > MOST_STEPS:
+        raise ValueError(f"--steps must be at most {MOST_STEPS:,}, got {command.steps}")
     if command.sampler not in SAMPLERS:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
     for path, suffix in ((command.output, ".png"), (command.npz, ".npz")):

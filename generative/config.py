@@ -158,6 +158,8 @@ def _read(cls: type, data: Any, where: str) -> Any:
     for name, value in data.items():
         parts = [part for part in _alternatives(hints[name]) if isinstance(part, type) and is_dataclass(part)]
         if value is None or not parts:
+            if not _fits(value, hints[name]):
+                raise ValueError(f"{where}{name} must be {_words(hints[name])}, got {value!r}")
             values[name] = value
         else:  # of several dataclasses, the one whose fields these are
             fit = [part for part in parts if isinstance(value, dict) and set(value) <= {f.name for f in fields(part)}]
@@ -166,6 +168,27 @@ def _read(cls: type, data: Any, where: str) -> Any:
         return cls(**values)
     except TypeError as error:
         raise ValueError(f"{cls.__name__}: a field does not fit: {error}") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value out of a JSON file is of a field's type; whole numbers are numbers too."""
+    for kind in _alternatives(hint):
+        origin = typing.get_origin(kind)
+        if origin is Literal:
+            fits = value in typing.get_args(kind)
+        elif origin is tuple:
+            fits = isinstance(value, (list, tuple)) and all(_fits(item, int) for item in value)
+        elif kind in (int, float):
+            fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        else:
+            fits = isinstance(value, kind)
+        if fits:
+            return True
+    return False
+
+
+def _words(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> VDM:
         meta |= {"classes": list(meta["classes"]), "step": int(meta["step"]), "num_levels": int(meta["num_levels"])}
         if len(shape) != 3:
             raise ValueError(f"shape {shape} is not (channels, height, width)")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"model.json of {where} does not describe a model: {error!r}") from None
     with torch.device("meta"):  # sizes are compared before any memory is taken, and no random numbers are drawn
         model = VDM(config.model, shape, meta["num_levels"])

@@ -182,3 +182,21 @@ def test_data_list_names_every_set(tandem) -> None:
     for name, row in generative.data.SETS.items():
         assert name in out
         assert all(package.version in out for package in row.packages)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["sample", "RUN", "-n", 10**9], "-n must be at most 67,108,864 for pictures of this size"),
+        (["sample", "RUN", "--steps", 10**9], "--steps must be at most 1,000,000, got 1000000000"),
+        (["eval", "RUN", "--num-steps", 10**24], "--num-steps must be at most 1,000,000"),
+        (["eval", "RUN", "--times", 10**12], "--times must be at most 1,000,000"),
+        (["sample", "x" * 5000], "x"),
+        (["eval", "x" * 5000], "File name too long"),
+    ],
+)
+def test_more_than_can_be(trained, tandem, args, says) -> None:
+    status, _, err = tandem(*[trained if arg == "RUN" else arg for arg in args])
+    assert status in (1, 2)
+    assert says in err
+    assert "Traceback" not in err

@@ -1,6 +1,7 @@
 """Configurations: what does not fit is refused in a sentence, and JSON brings the same one back."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -46,3 +47,32 @@ def test_json_brings_it_back(net: UNetConfig | None):
     assert from_json(to_json(replace(config, steps=7))).steps == 7
     with pytest.raises(ValueError, match="TrainConfig has no field 'speed'"):
         from_json({**to_json(config), "speed": 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("steps",), 1.5, "steps must be int, got 1.5"),
+        (("seed",), True, "seed must be int, got True"),
+        (("threads",), "2", "threads must be int | None, got '2'"),
+        (("data", "flip"), 1, "data.flip must be bool, got 1"),
+        (("data", "loader"), "fast", "data.loader must be Literal"),
+        (("optim", "batch"), 8.0, "optim.batch must be int, got 8.0"),
+        (("model", "net", "fourier"), [6.5], "model.net.fourier must be tuple"),
+        (("optim", "learning_rate"), 1, None),
+        (("time_s",), 3, None),
+        (("model", "net", "fourier"), [6, 7], None),
+    ],
+)
+def test_types_out_of_a_file(path: tuple[str, ...], value: Any, says: str | None):
+    """config.json is edited by hand at times: a wrong type is told where it stands, not where it first hurts."""
+    data = to_json(TrainConfig())
+    place = data
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    if says is None:
+        from_json(data)
+        return
+    with pytest.raises(ValueError, match=re.escape(says)):
+        from_json(data)
