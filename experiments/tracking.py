@@ -35,10 +35,10 @@ class Tracker:
         kept = []
         for line in self.lines.read_text().splitlines():
             try:
-                record = json.loads(line)
-            except json.JSONDecodeError:  # the half line of a killed run
+                earlier = json.loads(line)["step"] <= step
+            except (ValueError, TypeError, KeyError, RecursionError):  # the half line of a killed run
                 continue
-            if record["step"] <= step:
+            if earlier:
                 kept.append(line)
         temporary = self.lines.with_suffix(".tmp")
         temporary.write_text("".join(f"{line}\n" for line in kept))

@@ -51,7 +51,7 @@ class Store:
             manifest = json.loads(self.fs.cat_file(self.path(step, MANIFEST)))
             sizes = {name: self.fs.size(self.path(step, name)) for name in manifest}
             return bool(manifest) and all(manifest[name]["bytes"] == size for name, size in sizes.items())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
 
     def steps(self) -> list[int]:
@@ -107,7 +107,7 @@ def read(fs: Any, folder: str, name: str) -> bytes:
     try:
         noted = json.loads(fs.cat_file(f"{folder}/{MANIFEST}"))[name]
         data, size, sha256 = fs.cat_file(f"{folder}/{name}"), noted["bytes"], noted["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder} is not a whole checkpoint ({name}: {error!r})") from None
     if len(data) != size or _sha256(data) != sha256:
         raise ValueError(f"{folder}/{name} is damaged: its checksum differs from the one in {MANIFEST}")

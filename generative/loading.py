@@ -11,6 +11,9 @@ from generative.checkpoint import Store
 from generative.config import TrainConfig, from_json
 from generative.papers.vdm import VDM
 
+_ODD = (KeyError, TypeError, ValueError, AttributeError, RecursionError, RuntimeError, OverflowError)
+"""What a JSON file that somebody else wrote can lead to."""
+
 
 def load(path: str | Path, device: str = "cpu") -> VDM:
     """The model, with its averaged weights, ready to sample: model.sample(...), model.elbo(...), model.denoise(...).
@@ -33,17 +36,19 @@ def load(path: str | Path, device: str = "cpu") -> VDM:
 
 def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> VDM:
     """A model from the bytes of model.json and model.safetensors. Raises ValueError."""
+    tensors = checkpoint.unpack(weights, f"model.safetensors of {where}")
     try:
         meta = json.loads(about)
         config, shape = from_json(meta["config"]), tuple(int(n) for n in meta["shape"])
         meta |= {"classes": list(meta["classes"]), "step": int(meta["step"]), "num_levels": int(meta["num_levels"])}
-        if len(shape) != 3:
+        if len(shape) != 3 or not 1 <= min(shape) <= max(shape) <= 2**16:
             raise ValueError(f"shape {shape} is not (channels, height, width)")
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"model.json of {where} does not describe a model: {error!r}") from None
-    with torch.device("meta"):  # sizes are compared before any memory is taken, and no random numbers are drawn
-        model = VDM(config.model, shape, meta["num_levels"])
-    tensors = checkpoint.unpack(weights, f"model.safetensors of {where}")
+        if config.model.net.blocks > len(tensors):  # a network without end
+            raise ValueError(f"{config.model.net.blocks} blocks do not fit {len(tensors)} tensors")
+        with torch.device("meta"):  # sizes are compared before any memory is taken, and no random numbers are drawn
+            model = VDM(config.model, shape, meta["num_levels"])
+    except _ODD as error:
+        raise ValueError(f"model.json of {where} does not describe a model: {str(error)[:300] or error!r}") from None
     put = functools.partial(model.load_state_dict, assign=True)
     checkpoint.load_into(put, model.state_dict(), tensors, f"model.safetensors of {where}")
     model.meta = meta

@@ -230,6 +230,9 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         _check_ends(self.log_snr_max, self.log_snr_min)
+        if max(self.log_snr_max, -self.log_snr_min) > 100:
+            ends = f"{self.log_snr_min} and {self.log_snr_max}"
+            raise ValueError(f"log_snr_min and log_snr_max must be within -100 and 100, got {ends}")
         if self.learn_endpoints and self.kind not in ("linear", "learned"):
             raise ValueError(f"learn_endpoints needs kind linear or learned, got {self.kind}")
 

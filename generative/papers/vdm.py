@@ -39,8 +39,8 @@ class VDMConfig:
     """Steps T of the discrete-time bound that is trained; 0 trains the continuous-time bound."""
 
     def __post_init__(self) -> None:
-        if self.num_steps < 0:
-            raise ValueError(f"num_steps must be 0 (continuous time) or positive, got {self.num_steps}")
+        if not 0 <= self.num_steps <= 1_000_000:
+            raise ValueError(f"num_steps must be 0 (continuous time) to 1,000,000, got {self.num_steps}")
 
 
 @dataclass(frozen=True)

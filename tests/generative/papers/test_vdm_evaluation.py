@@ -178,7 +178,7 @@ def test_nearest_levels() -> None:
 def test_requests_that_make_no_sense_are_refused() -> None:
     model, k = vdm(U_NET), pictures(2)
     label = torch.tensor([0, 1])
-    with pytest.raises(ValueError, match=r"num_steps must be 0 \(continuous time\) or positive, got -1"):
+    with pytest.raises(ValueError, match=r"num_steps must be 0 \(continuous time\) to 1,000,000, got -1"):
         VDMConfig(num_steps=-1)
     with pytest.raises(ValueError, match="num_levels must be at least 2, got 1"):
         VDM(VDMConfig(net=SMALL), SHAPE, 1)
