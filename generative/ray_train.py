@@ -86,6 +86,7 @@ def train(
     store = loop.open_store(config, run, resume)
     if config.device == "cuda" and not os.environ.get("RAY_ADDRESS"):
         loop.pick_device("cuda")
+    check_workers(config.workers)
     start_ray(config.workers + 1)
     board: Any = ray.remote(num_cpus=0)(_Board).remote()
     trainer = _trainer(config, store, board)
@@ -104,6 +105,16 @@ def train(
     if asked.is_set():
         raise KeyboardInterrupt
     return loading.load(store.root if store.is_local else store.fs.unstrip_protocol(store.root))
+
+
+def check_workers(workers: int) -> None:
+    """Raises ValueError for more workers than this machine should be asked to hold, where Ray runs on it alone."""
+    cores = os.cpu_count() or 1
+    if workers > 4 * cores and not os.environ.get("RAY_ADDRESS") and not ray.is_initialized():
+        raise ValueError(
+            f"{workers} workers are too many for this machine's {cores} cores (at most {4 * cores}); "
+            "`tandem submit` sends a run to a cluster"
+        )
 
 
 def start_ray(num_cpus: int) -> None:

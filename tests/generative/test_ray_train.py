@@ -90,6 +90,16 @@ def workers() -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.create_time())
 
 
+def test_more_workers_than_a_machine_holds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ValueError, match=r"1000 workers are too many for this machine's \d+ cores"):
+        ray_train.check_workers(1000)
+    ray_train.check_workers(2)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    ray_train.check_workers(1000)
+
+
 def test_error_in_a_worker_ends_the_run(tiny: TrainConfig, tmp_path: Path):
     """Starting again would not mend a folder that is gone; the sentence is the loop's own."""
     gone = replace(tiny, data=replace(tiny.data, path=str(tmp_path / "nowhere")))
