@@ -204,7 +204,7 @@ def _print(rows: list[Row], images: ImageSet, groups: list[str]) -> None:
     dims, units = math.prod(images.shape), len(set(groups))
     shape = "x".join(map(str, images.shape))
     table = Table(title=f"{images.name}, {images.split}: {len(groups):,} pictures {shape} from {units:,} groups")
-    for heading in ("", "bits/dimension", "standard error", "bits/picture", "model minus it"):
+    for heading in ("", "bits/dim", "s.e.", "bits", "model minus it"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for row in rows:
         mean, se = mean_and_se(row.bits / dims, groups)
@@ -215,7 +215,7 @@ def _print(rows: list[Row], images: ImageSet, groups: list[str]) -> None:
         last = row.name.startswith("  recon")
         table.add_row(row.name, f"{mean:.4f}", spread, f"{mean * dims:,.1f}", paired, end_section=last)
     Console().print(table)
-    say("standard errors count groups (photographs, concepts, files) as independent, not pictures")
+    say("bits per dimension and per picture; standard errors (s.e., ±) count groups as independent, not pictures")
 
 
 def _remember(run: Path, rows: list[Row], dims: int) -> None:
