@@ -70,7 +70,14 @@ def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> No
         open_store(config, None, resume)
     if options.get("plain"):
         pick_device(config.device)
-    images = load_set(config.data, "train")
+    images, test = load_set(config.data, "train"), load_set(config.data, "test")
+    for known in (images, test):
+        if not len(known):
+            raise ValueError(f"{known.name} has no picture for {known.split}; change --data.holdout")
+    if config.model.net.blocks > 1000 or config.model.net.channels > 2**16:
+        raise ValueError("model.net takes at most 1,000 blocks and 65,536 channels")
+    if options.get("plain") and config.data.loader != "map":
+        raise ValueError("--data.loader ray needs Ray: leave --plain out, or use the loader map")
     classes = config.model.net.classes
     if classes and classes != len(images.classes):
         have = f"has {len(images.classes)} classes" if images.classes else "is unlabelled"
