@@ -255,7 +255,8 @@ def _loop(
     mark = time.monotonic()
     done = clock.is_over(training)
     while not done:
-        terms = training.update(module, batches.at(training.step), batches.rows.start)
+        batch = batches.at(training.step)
+        terms = training.update(module, batch, batches.rows.start)
         meter.add(training.step - 1, terms)
         training.train_s += time.monotonic() - mark
         reporting, saving, looking, done = team.agree(clock.decide(training, stop()))
@@ -267,6 +268,10 @@ def _loop(
                 report(training.step, _tags(metrics, training, clock))
             clock.did("report", training.step)
         if saving:
+            # The update that ruins the weights shows in the next loss only: a ruined state must not replace a good one.
+            unsound = torch.tensor(float(not training.is_sound(batch, batches.rows.start)), device=team.device)
+            if team.sum(unsound) > 0:
+                raise NotFinite(_complaint(training.step - 1, batches, store))
             if team.rank == 0:
                 store.save(training.step, training.files(), config.keep_checkpoints)
             clock.did("save", training.step)

@@ -81,6 +81,16 @@ class Training:
         (terms["loss"].mean() * share).backward()
         return terms
 
+    @torch.no_grad()
+    def is_sound(self, batch: Batch, first: int = 0) -> bool:
+        """Whether the weights of this moment give a finite loss on this worker's share of a batch."""
+        config = self.config
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        rows, seed = (first, first + len(batch["x"])), noise.mix(config.seed, noise.TRAINING)
+        source = noise.GlobalBatch(seed, self.step, *rows, total=config.optim.batch, device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.optim.bf16):
+            return bool(torch.isfinite(self.model(batch, source)["loss"]).all())
+
     def _set_learning_rates(self) -> None:
         factor = learning_rate_factor(self.config.optim, self.step, self.config.steps)
         for group in self.optimizer.param_groups:

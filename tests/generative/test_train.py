@@ -179,6 +179,17 @@ def test_nan_stops_with_the_step_and_the_pictures(tiny: TrainConfig, tmp_path: P
     assert same(model, whole)
 
 
+def test_a_ruined_state_is_never_saved(tiny: TrainConfig, tmp_path: Path):
+    """Step 1 is good, and so is its checkpoint; the update of step 2 ruins the weights, as the next loss would show."""
+    run(replace(tiny, steps=1), tmp_path)
+    wild = replace(tiny, checkpoint_interval_steps=1, optim=replace(tiny.optim, learning_rate=1e25, warmup_steps=0))
+    with pytest.raises(train.NotFinite, match="the checkpoint of step 1 is kept"):
+        train.train(wild, tmp_path, resume=True)
+    assert Store(tmp_path / "checkpoints").steps() == [1]
+    model, _ = run(tiny, tmp_path, resume=True)
+    assert model.meta["step"] == 12
+
+
 def test_folder_of_another_run(tiny: TrainConfig, tmp_path: Path):
     run(replace(tiny, steps=1), tmp_path)
     with pytest.raises(ValueError, match="holds checkpoints of an earlier run"):
