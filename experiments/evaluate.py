@@ -1,14 +1,12 @@
 """`tandem eval`: what a run has learnt, measured by the half that it belongs to."""
 
-from pathlib import Path
-
 from experiments import halves
 from experiments.flags import say
 
 
 def eval_command(args: list[str]) -> int:
     """Plays held-out episodes (a team), or measures bits per dimension on test pictures (a diffusion model)."""
-    paths = [Path(arg) for arg in args if not arg.startswith("-")]
+    paths = [arg for arg in args if not arg.startswith("-")]
     if not paths and {"-h", "--help"} & set(args):
         return _both_helps(args)
     if any(halves.name_at(path) == halves.GENERATIVE for path in paths):

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import generative
-from experiments import flags
+from experiments import files, flags
 from experiments.data import load_set
 from experiments.flags import say
 from experiments.progress import Lines, Steps
@@ -228,13 +228,11 @@ def _remember(run: Path, rows: list[Row], dims: int) -> None:
     }
     if codecs and path.is_file():
         record = json.loads(path.read_text()) | {"codecs": codecs, "codec_images": len(rows[0].bits)}
-        temporary = path.with_name(f".{path.name}.writing")
-        temporary.write_text(json.dumps(record, indent=2))
-        temporary.replace(path)
+        files.write_text(path, json.dumps(record, indent=2))
 
 
 def _write(path: Path, rows: list[Row], keys: list[str], groups: list[str]) -> None:
-    """JSON lines, one a picture, under a temporary name first."""
+    """JSON lines, one a picture."""
     names, head = [], ""
     for row in rows:  # parts are named after the model that they belong to
         head = head if row.name.startswith("  ") else row.name
@@ -243,6 +241,4 @@ def _write(path: Path, rows: list[Row], keys: list[str], groups: list[str]) -> N
     for i, (key, group) in enumerate(zip(keys, groups, strict=True)):
         bits: dict[str, Any] = {name: float(row.bits[i]) for name, row in zip(names, rows, strict=True)}
         lines.append(json.dumps({"picture": key, "group": group, "bits": bits}) + "\n")
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text("".join(lines))
-    temporary.replace(path)
+    files.write_text(path, "".join(lines))

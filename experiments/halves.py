@@ -101,8 +101,11 @@ def name_of(config: Any) -> str:
     return type(config).__module__.partition(".")[0]
 
 
-def name_at(path: Path) -> str:
+def name_at(path: str | Path) -> str:
     """Which half a run folder, checkpoint or model folder is of; MARL, whose verbs came first, for anything else."""
+    if "://" in str(path):
+        return GENERATIVE  # only its runs live under URLs
+    path = Path(path)
     try:
         return json.loads((path / "config.json").read_text()).get("half", MARL)
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -1,13 +1,12 @@
 """`tandem report`: runs side by side in one HTML page, with tables, curves and pictures."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from experiments import flags
+from experiments import files, flags
 from experiments.flags import say
 from experiments.report_runs import collect
 from experiments.report_tables import Table, seeds_table, summary_table
@@ -42,21 +41,9 @@ def report_command(args: list[str]) -> int:
         say(f"note: {printable(note)}")
     from experiments import report_page  # imports matplotlib
 
-    write(command.output, report_page.build(runs, notes))
+    files.write_text(command.output, report_page.build(runs, notes))
     say(f"{command.output} ({command.output.stat().st_size / 1e6:.1f} MB): open it in a browser")
     return 0
-
-
-def write(path: Path, text: str) -> None:
-    """Writes the file whole or not at all. Raises ValueError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        temporary.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _print(table: Table) -> None:

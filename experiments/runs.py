@@ -4,12 +4,13 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import halves
+from experiments import files, halves
 
 if TYPE_CHECKING:
     import envs
@@ -70,7 +71,11 @@ def create(runs_dir: Path, preset: str, config: Any, command: list[str]) -> Path
         "versions": versions(),
         "command": command,
     }
-    (staging / "config.json").write_text(json.dumps(record, indent=2))
+    try:
+        files.write_text(staging / "config.json", json.dumps(record, indent=2))
+    except ValueError:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.seed}"
     for attempt in range(1000):
         target = parent / (stem if attempt == 0 else f"{stem}-{attempt + 1}")
@@ -117,6 +122,4 @@ def rewrite_config(run: Path, config: Any) -> None:
     path = run / "config.json"
     record = json.loads(path.read_text())
     record["config"] = config_to_json(config)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=2))
-    temporary.replace(path)
+    files.write_text(path, json.dumps(record, indent=2))

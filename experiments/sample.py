@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 
 import generative
-from experiments import flags
+from experiments import files, flags
 from experiments.flags import say
 from experiments.progress import Steps
 from generative.config import Device
@@ -133,9 +133,8 @@ def _write(command: SampleCommand, model: "VDM", pictures: np.ndarray) -> None:
     write_png(command.output, grid(pictures, model.num_levels))
     where = str(command.output)
     if command.npz:
-        temporary = command.npz.with_name(f".{command.npz.stem}.writing.npz")
-        np.savez_compressed(temporary, pictures=pictures, num_levels=model.num_levels)
-        temporary.replace(command.npz)
+        with files.whole(command.npz) as temporary:
+            np.savez_compressed(temporary, pictures=pictures, num_levels=model.num_levels)
         where += f" and {command.npz}"
     said = f"{len(pictures)} pictures, {command.steps} steps of {command.sampler}, seed {command.seed}"
     say(f"{where} ({said}; trained for {model.meta['step']:,} steps)")

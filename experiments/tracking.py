@@ -12,6 +12,8 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] (generated)
 from torch.utils.tensorboard import SummaryWriter
 
+from experiments import files
+
 GIF_FRAMES = 150  # TensorBoard keeps animations inside its event file
 
 
@@ -40,9 +42,7 @@ class Tracker:
                 continue
             if earlier:
                 kept.append(line)
-        temporary = self.lines.with_suffix(".tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept))
-        temporary.replace(self.lines)
+        files.write_text(self.lines, "".join(f"{line}\n" for line in kept))
 
     def scalars(self, step: int, metrics: dict[str, float]) -> None:
         """One line of metrics.jsonl and one point of each curve."""
@@ -92,22 +92,20 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def write_png(path: Path, picture: np.ndarray) -> Path:
-    """Writes under a temporary name first. picture: uint8 [H, W, 3]."""
-    temporary = path.with_name(f".{path.stem}.writing.png")
-    Image.fromarray(picture).save(temporary)
-    temporary.replace(path)
+    """picture: uint8 [H, W, 3]. Written whole or not at all."""
+    with files.whole(path) as temporary:
+        Image.fromarray(picture).save(temporary, "PNG")
     return path
 
 
 def write_video(path: Path, frames: list[np.ndarray], fps: int) -> Path:
-    """Writes .mp4 (H.264), .gif or .webp, under a temporary name first. frames: uint8 [H, W, 3], of one size.
+    """Writes .mp4 (H.264), .gif or .webp, whole or not at all. frames: uint8 [H, W, 3], of one size.
 
     Raises: ValueError for another suffix.
     """
     suffix = path.suffix.lower()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.writing{suffix}")
-    try:
+    with files.whole(path) as temporary:
         if suffix == ".mp4":
             height, width = (size - size % 2 for size in frames[0].shape[:2])  # H.264 wants even sizes
             stack = np.stack([frame[:height, :width] for frame in frames])
@@ -118,7 +116,4 @@ def write_video(path: Path, frames: list[np.ndarray], fps: int) -> Path:
             pictures[0].save(temporary, save_all=True, append_images=pictures[1:], duration=1000 // fps, loop=0)
         else:
             raise ValueError(f"cannot write a video as {path.name!r}; allowed suffixes: .mp4, .gif, .webp")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 import tyro
 
-from experiments import halves, runs
+from experiments import files, halves, runs
 from experiments.data import load_set
 from experiments.evaluate import interval
 from experiments.flags import say
@@ -114,13 +114,12 @@ def finished(config: TrainConfig, run: Path, position: int) -> str:
 
 def speaks_for_itself(error: Exception) -> bool:
     # WorkerError and LostWorkers carry what happened in a worker; ray_train is imported only where Ray trains.
-    return isinstance(error, (ValueError, NotFinite)) or type(error).__name__ in ("WorkerError", "LostWorkers")
+    return isinstance(error, (ValueError, NotFinite, OSError)) or type(error).__name__ in ("WorkerError", "LostWorkers")
 
 
 def train(config: TrainConfig, run: Path, *, metric: str, resume_step: int | None, options: dict[str, Any]) -> None:
     from experiments.tracking import Tracker  # imports TensorBoard
 
-    (run / OUTCOME).unlink(missing_ok=True)
     tracker = Tracker(run, resume_step)
     try:
         model, measured = _train(config, run, tracker, resume_step is not None, options.get("plain", False))
@@ -145,6 +144,7 @@ def _train(
     with Steps("training", config.steps) as steps:
 
         def report(done: int, metrics: dict[str, float]) -> None:
+            (run / OUTCOME).unlink(missing_ok=True)  # of an earlier stretch: from now on it is out of date
             tracker.scalars(done, metrics)
             measured.update({tag: value for tag, value in metrics.items() if tag.startswith("eval/")})
             if "train/bpd" in metrics:
@@ -168,9 +168,7 @@ def _finish(
 ) -> None:
     """What came out: evaluation.json, the HPARAMS page, and a few lines for the person."""
     done = int(model.meta["step"]) if model.meta else config.steps
-    temporary = run / f".{OUTCOME}"
-    temporary.write_text(json.dumps({"step": done, **measured}, indent=2))
-    temporary.replace(run / OUTCOME)
+    files.write_text(run / OUTCOME, json.dumps({"step": done, **measured}, indent=2))
     tracker.hparams(done, runs.config_to_json(config), measured)
     say(f"{metric}: {interval(outcome(run, metric))} on test pictures, after {done:,} steps")
     say(f"again:   tandem eval {run}\nsamples: tandem sample {run} -n 64 -o grid.png")

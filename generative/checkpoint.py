@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,25 @@ class Store:
         except (ImportError, ValueError) as error:
             raise ValueError(f"storage {str(root)!r} cannot be used: {error}") from None
         self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One training at a time: raises ValueError while another process on this machine holds a folder's lock.
+
+        The system gives the lock up with its process, however that ends. Under a URL there is none.
+        """
+        if not self.is_local:
+            yield
+            return
+        import fcntl
+
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        with (Path(self.root) / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.root} is in use: another process trains this run") from None
+            yield
 
     def newest(self) -> int | None:
         """The newest step with a whole checkpoint, or None."""
@@ -90,8 +110,12 @@ class Store:
         temporary = target.with_name(".writing")
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
         temporary.mkdir(parents=True)
-        for name, data in files.items():
-            _write_through(temporary / name, data)
+        try:
+            for name, data in files.items():
+                _write_through(temporary / name, data)
+        except OSError:  # a full disk: make the room again
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         shutil.rmtree(target, ignore_errors=True)  # the remains of a removal that was cut short: it has no manifest
         temporary.replace(target)
 

@@ -28,7 +28,8 @@ from generative.batches import Batches, Pictures, augment_at
 from generative.checkpoint import Store
 from generative.config import TrainConfig
 from generative.papers.vdm import VDM
-from generative.train import Look, Note, NotFinite, Report, Team
+from generative.team import Team
+from generative.train import Look, Note, NotFinite, Report
 
 POLL_S = 0.25
 
@@ -92,7 +93,7 @@ def train(
     trainer = _trainer(config, store, board)
     calls = {"report": report, "look": look, "note": note}
     try:
-        with loop.interrupts() as asked:
+        with store.locked(), loop.interrupts() as asked:
             outcome = _Fit(trainer)
             error = _follow(outcome, board, asked, calls)
     finally:
@@ -213,7 +214,7 @@ def _worker(settings: dict[str, Any]) -> None:
         # A lost peer shows as a RuntimeError of the process group. That is Ray's to mend; anything else is not.
         if (world > 1 and type(error) is RuntimeError) or isinstance(error, torch.distributed.DistError):
             raise
-        told = error if isinstance(error, (ValueError, NotFinite)) else WorkerError(traceback.format_exc())
+        told = error if isinstance(error, (ValueError, NotFinite, OSError)) else WorkerError(traceback.format_exc())
         ray.get(board.put.remote("error", told))
         if world > 1 and not isinstance(error, NotFinite):
             raise  # the others wait for this worker: end them too (all of them see a loss that is not finite)

@@ -1,11 +1,10 @@
 """The command that makes reports: what it prints, writes and refuses."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from experiments import cli, report
+from experiments import cli
 from tests.experiments.reported import Page, make_run, noisy
 
 
@@ -62,17 +61,3 @@ def test_wrong_values_are_answered_in_one_sentence(args, message, tmp_path, caps
     assert re.search(message, error)
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
-    page = tmp_path / "report.html"
-    page.write_text("the page before")
-
-    def full(self, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(ValueError, match=r"cannot write .*report.html: No space left on device"):
-        report.write(page, "<!doctype html>")
-    assert page.read_text() == "the page before"
-    assert list(tmp_path.iterdir()) == [page]

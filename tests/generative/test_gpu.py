@@ -9,6 +9,7 @@ import torch
 
 from generative import train, training
 from generative.config import TrainConfig
+from generative.team import Meter, Team
 
 pytestmark = pytest.mark.gpu
 
@@ -42,7 +43,7 @@ def test_an_update_never_waits_for_the_gpu(tiny: TrainConfig):
     state.update(state.model, batch)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        meter = train.Meter(train.Team(device="cuda"))
+        meter = Meter(Team(device="cuda"))
         meter.add(1, state.update(state.model, batch))
     finally:
         torch.cuda.set_sync_debug_mode("default")

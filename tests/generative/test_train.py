@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import generative
-from generative import train, training
+from generative import checkpoint, train, training
 from generative.checkpoint import Store
 from generative.config import OptimSettings, TrainConfig
 from generative.papers.vdm import VDM
@@ -188,6 +188,27 @@ def test_a_ruined_state_is_never_saved(tiny: TrainConfig, tmp_path: Path):
     assert Store(tmp_path / "checkpoints").steps() == [1]
     model, _ = run(tiny, tmp_path, resume=True)
     assert model.meta["step"] == 12
+
+
+def test_one_training_at_a_time(tiny: TrainConfig, tmp_path: Path):
+    with (
+        Store(tmp_path / "checkpoints").locked(),
+        pytest.raises(ValueError, match="checkpoints is in use: another process trains this run"),
+    ):
+        run(tiny, tmp_path)
+    assert run(tiny, tmp_path)[0].meta["step"] == 12
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    run(replace(tiny, steps=5), tmp_path)
+    monkeypatch.setattr(checkpoint, "_write_through", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tiny, tmp_path, resume=True)
+    assert Store(tmp_path / "checkpoints").newest() == 5
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [".lock", "000000000005"]
 
 
 def test_folder_of_another_run(tiny: TrainConfig, tmp_path: Path):

@@ -202,9 +202,11 @@ def test_a_changed_file_is_read_again(root, cache, many):
 
 def test_decoded_once_for_all_splits(root, cache, many, monkeypatch):
     fill(root, many)
-    load(root, cache)
-    monkeypatch.setattr("generative.data.folder.decode", None)
-    load(root, cache, "test")
+    train = load(root, cache)
+    monkeypatch.setattr("generative.data.folder.decode", None)  # a second decoding would call None
+    test = load(root, cache, "test")
+    assert len(test) > 0
+    assert not set(test.groups()) & set(train.groups())
 
 
 @pytest.mark.parametrize(
