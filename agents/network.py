@@ -5,7 +5,7 @@ nothing in it depends on the order of the agents. Axes: B batch, A agents, E ent
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from agents.attention import Exchange, TeamExchange
 from agents.spec import ObservationSpec
 
 Arm = Literal["independent", "meanpool", "acam"]
+Prediction = Literal["displacement", "cells", "both"]
 _MODES: dict[str, Exchange] = {"independent": "none", "meanpool": "mean", "acam": "attention"}
 
 
@@ -38,11 +39,22 @@ class NetworkConfig:
     """LayerNorm before each exchange."""
     position: bool = True
     """Add the agent's own absolute position to its token."""
+    prediction: Prediction = "displacement"
+    """What the predictor says of every entity: its "displacement" (regression), the one of the `cells` around it that
+    it will be in (classification), or "both"."""
+    horizon: int = 1
+    """The predictor looks 1, 2, ... `horizon` steps ahead."""
+    cell_radius: int = 1
+    """Cells to either side of the entity's own; there are (2 cell_radius + 1) squared."""
 
     def __post_init__(self) -> None:
         if self.arm not in _MODES:
             raise ValueError(f"arm {self.arm!r} does not exist; allowed: {', '.join(_MODES)}")
-        for name in ("width", "hidden", "layers", "heads"):
+        if self.prediction not in get_args(Prediction):
+            raise ValueError(
+                f"prediction {self.prediction!r} does not exist; allowed: {', '.join(get_args(Prediction))}"
+            )
+        for name in ("width", "hidden", "layers", "heads", "horizon", "cell_radius"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.width % self.heads:

@@ -14,19 +14,30 @@ from experiments.evaluate_marl import evaluate_with_progress, interval
 from experiments.flags import say
 from experiments.progress import Steps
 from experiments.video import picture
-from marl import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+from marl import (
+    EvalSettings,
+    ImpalaSettings,
+    OpponentSettings,
+    PPOSettings,
+    PredictionSettings,
+    RunnerSettings,
+    TrainConfig,
+)
 from marl.evaluation import read_jsonl, summarise, write_jsonl
 
 if TYPE_CHECKING:
     from experiments.tracking import Tracker
 
 NAME: str = halves.MARL
-FIXED: tuple[str, ...] = ("env", "network", "seed")
+FIXED: tuple[str, ...] = ("env", "network", "algorithm", "opponent", "pretrained", "seed")
 STEPS: str = "environment steps"
 CLIP_STEPS = 200
 _PARTS = {
     "network": agents.NetworkConfig,
     "ppo": PPOSettings,
+    "impala": ImpalaSettings,
+    "prediction": PredictionSettings,
+    "opponent": OpponentSettings,
     "runners": RunnerSettings,
     "evaluation": EvalSettings,
 }
@@ -54,13 +65,18 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
 
 def from_json(data: dict[str, Any]) -> TrainConfig:
     try:
-        parts = {name: cls(**data[name]) for name, cls in _PARTS.items()}
+        parts = {name: cls(**_tuples(data[name])) for name, cls in _PARTS.items()}
         rest = {key: value for key, value in data.items() if key not in _PARTS and key != "env"}
         return TrainConfig(env=envs.from_json(data["env"]), **parts, **rest)
     except KeyError as error:
         raise ValueError(f"{error} is missing") from None
     except TypeError as error:
         raise ValueError(f"a field does not exist or fit: {error}") from None
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples that they were."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
 
 def check_flags(flags: TrainCommand) -> None:

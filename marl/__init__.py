@@ -7,13 +7,24 @@ Importing this package imports neither Ray nor a game engine.
 
 from typing import TYPE_CHECKING
 
-from marl.config import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+from marl.config import (
+    EvalSettings,
+    ImpalaSettings,
+    OpponentSettings,
+    PPOSettings,
+    PredictionSettings,
+    RunnerSettings,
+    TrainConfig,
+)
 
 if TYPE_CHECKING:
     from marl.evaluation import evaluate
     from marl.training import train
 
-__all__ = ["EvalSettings", "PPOSettings", "RunnerSettings", "TrainConfig", "evaluate", "train"]
+__all__ = [
+    "EvalSettings", "ImpalaSettings", "OpponentSettings", "PPOSettings", "PredictionSettings", "RunnerSettings",
+    "TrainConfig", "evaluate", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

@@ -68,7 +68,8 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
             learner_config_dict={
                 "clip_eps": ppo.clip_eps,
                 "value_coeff": ppo.value_coeff,
-                "prediction_coeff": ppo.prediction_coeff,
+                "prediction_coeff": config.prediction.coeff,
+                "prediction_kinds": config.prediction.kinds,
                 "minibatches": minibatches,
             },
             # RLlib's own pieces add an artificial step and standardise advantages over it; ours needs neither.

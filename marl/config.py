@@ -8,6 +8,9 @@ from envs import EnvConfig
 from envs.lab2d.config import Lab2dConfig
 
 Device = Literal["auto", "cpu", "cuda"]
+Algorithm = Literal["ppo", "impala"]
+EntityKind = Literal["teammate", "opponent", "ball"]
+OpponentKind = Literal["builtin", "frozen", "self_play"]
 
 
 def _positive(owner: object, *names: str) -> None:
@@ -29,8 +32,8 @@ def _fraction(owner: object, *names: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOSettings:
-    """Proximal policy optimisation, per agent."""
+class LearningSettings:
+    """What every algorithm has."""
 
     learning_rate: float = 5e-4
     """Adam's step size at the start."""
@@ -38,41 +41,117 @@ class PPOSettings:
     """Step size once `env_steps` are done; linear in between."""
     gamma: float = 0.99
     """Discount per environment step."""
-    lambda_: float = 0.95
-    """GAE's lambda."""
-    clip_eps: float = 0.2
-    """Half-width of the clip of each agent's probability ratio."""
     entropy_coeff: float = 0.01
     """Weight of the entropy bonus at the start, per nat."""
     entropy_coeff_end: float = 0.001
     """Weight of the entropy bonus once `env_steps` are done; linear in between."""
     value_coeff: float = 0.5
     """Weight of the critic's loss."""
-    prediction_coeff: float = 0.0
-    """Weight of the predictive auxiliary loss; at 0 the predictor still learns, and is reported, but shapes nothing."""
-    batch_env_steps: int = 4096
-    """Environment steps (of the whole team) per update."""
-    minibatch_env_steps: int = 1024
-    """Environment steps per gradient step."""
-    epochs: int = 4
-    """Passes over each batch."""
     grad_clip: float = 0.5
     """Largest global norm of a gradient."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this before learning (never in what is reported)."""
 
     def __post_init__(self) -> None:
-        _positive(self, "learning_rate", "clip_eps", "batch_env_steps", "minibatch_env_steps", "epochs", "grad_clip")
-        _positive(self, "reward_scale")
-        _fraction(self, "gamma", "lambda_")
-        _not_negative(
-            self, "learning_rate_end", "entropy_coeff", "entropy_coeff_end", "value_coeff", "prediction_coeff"
-        )
+        _positive(self, "learning_rate", "grad_clip", "reward_scale")
+        _fraction(self, "gamma")
+        _not_negative(self, "learning_rate_end", "entropy_coeff", "entropy_coeff_end", "value_coeff")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings(LearningSettings):
+    """Proximal policy optimisation, per agent."""
+
+    lambda_: float = 0.95
+    """GAE's lambda."""
+    clip_eps: float = 0.2
+    """Half-width of the clip of each agent's probability ratio."""
+    batch_env_steps: int = 4096
+    """Environment steps (of the whole team) per update."""
+    minibatch_env_steps: int = 1024
+    """Environment steps per gradient step."""
+    epochs: int = 4
+    """Passes over each batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "clip_eps", "batch_env_steps", "minibatch_env_steps", "epochs")
+        _fraction(self, "lambda_")
         if self.minibatch_env_steps > self.batch_env_steps:
             raise ValueError(
                 f"minibatch_env_steps must be at most batch_env_steps ({self.batch_env_steps}), "
                 f"got {self.minibatch_env_steps}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImpalaSettings(LearningSettings):
+    """IMPALA: runners collect while the learner learns, and V-trace corrects for the policy having moved on."""
+
+    lambda_: float = 1.0
+    """V-trace's lambda: scales the trace coefficients c."""
+    rho_clip: float = 1.0
+    """Upper bound of the importance weights in the temporal differences (rho-bar)."""
+    c_clip: float = 1.0
+    """Upper bound of the importance weights in the traces (c-bar)."""
+    batch_env_steps: int = 1024
+    """Environment steps (of the whole team) per update."""
+    fragment_env_steps: int = 32
+    """Steps that each environment contributes to what a runner delivers at once."""
+    result_timeout_s: float = 300.0
+    """A run whose learner delivers no result for this long fails with the reason."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "rho_clip", "c_clip", "batch_env_steps", "fragment_env_steps", "result_timeout_s")
+        _fraction(self, "lambda_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """The predictive objective as an auxiliary loss (what is predicted is a part of the network's settings)."""
+
+    coeff: float = 0.0
+    """Weight of the loss; at 0 the predictor still learns, and is reported, but shapes nothing."""
+    kinds: tuple[EntityKind, ...] = get_args(EntityKind)
+    """Kinds of entities whose motion counts."""
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "coeff")
+        allowed = get_args(EntityKind)
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds) or not set(self.kinds) <= set(allowed):
+            raise ValueError(f"kinds must be some of {', '.join(allowed)}, each once; got {self.kinds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpponentSettings:
+    """Who plays the right team. All but "builtin" need `env.opponents` above 0."""
+
+    kind: OpponentKind = "builtin"
+    """"builtin" (the engine's AI), "frozen" (a trained policy as it is), "self_play" (a pool of past selves)."""
+    policy: str | None = None
+    """frozen: run, checkpoint or policy folder of the opponent; self_play: the pool's first member (None: the untrained
+    policy)."""
+    snapshot_env_steps: int = 200_000
+    """self_play: environment steps after which the present policy joins the pool."""
+    pool_size: int = 20
+    """self_play: members at most; the weakest of the oldest half leaves."""
+    latest_share: float = 0.5
+    """self_play: share of episodes against the newest member; in the rest the pool is drawn by priority."""
+    priority: float = 1.0
+    """self_play: a member is drawn with weight (1 - win rate against it) ** priority."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(OpponentKind):
+            raise ValueError(
+                f"opponent kind {self.kind!r} does not exist; allowed: {', '.join(get_args(OpponentKind))}"
+            )
+        if (self.kind == "frozen") != (self.policy is not None) and self.kind != "self_play":
+            need = "needs an" if self.kind == "frozen" else "takes no"
+            raise ValueError(f"opponent kind {self.kind!r} {need} opponent policy, got {self.policy!r}")
+        _positive(self, "snapshot_env_steps", "pool_size")
+        _fraction(self, "latest_share")
+        _not_negative(self, "priority")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +180,9 @@ class EvalSettings:
     episodes: int = 20
     """Episodes of the evaluation at the end."""
     interval_s: float = 60.0
-    """Seconds of training between evaluations; 0 evaluates only at the end."""
+    """Seconds of training between evaluations; 0 leaves the choice to `interval_env_steps`."""
+    interval_env_steps: int = 0
+    """Environment steps between evaluations, for curves that are compared; 0 leaves the choice to `interval_s`."""
     interval_episodes: int = 4
     """Episodes of each evaluation on the way."""
     deterministic: bool = False
@@ -111,7 +192,7 @@ class EvalSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "episodes", "interval_episodes", "num_envs")
-        _not_negative(self, "interval_s")
+        _not_negative(self, "interval_s", "interval_env_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +203,18 @@ class TrainConfig:
     """The environment and its options."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """The arm and its sizes."""
+    algorithm: Algorithm = "ppo"
+    """"ppo" (collect, then learn) or "impala" (at the same time)."""
     ppo: PPOSettings = field(default_factory=PPOSettings)
-    """The algorithm."""
+    """Settings of algorithm "ppo"."""
+    impala: ImpalaSettings = field(default_factory=ImpalaSettings)
+    """Settings of algorithm "impala"."""
+    prediction: PredictionSettings = field(default_factory=PredictionSettings)
+    """The predictive auxiliary loss."""
+    opponent: OpponentSettings = field(default_factory=OpponentSettings)
+    """Who plays the other team."""
+    pretrained: str | None = None
+    """Run, checkpoint or policy folder whose encoder, exchange and predictor this run starts from."""
     runners: RunnerSettings = field(default_factory=RunnerSettings)
     """Data collection."""
     evaluation: EvalSettings = field(default_factory=EvalSettings)
@@ -150,13 +241,29 @@ class TrainConfig:
             raise ValueError(f"seed must be below 2^32, got {self.seed}")
         if self.device not in get_args(Device):
             raise ValueError(f"device {self.device!r} does not exist; allowed: {', '.join(get_args(Device))}")
-        if self.runners.num_envs * max(1, self.runners.num_runners) > self.ppo.batch_env_steps:
+        if self.algorithm not in get_args(Algorithm):
+            raise ValueError(f"algorithm {self.algorithm!r} does not exist; allowed: {', '.join(get_args(Algorithm))}")
+        total_envs = self.runners.num_envs * max(1, self.runners.num_runners)
+        if self.algorithm == "ppo" and total_envs > self.ppo.batch_env_steps:
             raise ValueError(
-                f"batch_env_steps must be at least num_envs x num_runners = "
-                f"{self.runners.num_envs * max(1, self.runners.num_runners)}, got {self.ppo.batch_env_steps}"
+                f"batch_env_steps must be at least num_envs x num_runners = {total_envs}, "
+                f"got {self.ppo.batch_env_steps}"
+            )
+        opponents = getattr(self.env, "opponents", 0)
+        if (self.opponent.kind == "builtin") != (opponents == 0):
+            raise ValueError(
+                f"opponent kind {self.opponent.kind!r} does not fit env.opponents {opponents}; "
+                "the engine's AI plays with 0 opponents, everybody else with at least 1"
             )
 
     @property
+    def learning(self) -> LearningSettings:
+        """The settings of the chosen algorithm."""
+        return self.ppo if self.algorithm == "ppo" else self.impala
+
+    @property
     def fragment_length(self) -> int:
-        """Steps that each environment contributes to a batch."""
+        """Steps that each environment contributes to what is collected at once."""
+        if self.algorithm == "impala":
+            return self.impala.fragment_env_steps
         return -(-self.ppo.batch_env_steps // (self.runners.num_envs * max(1, self.runners.num_runners)))

@@ -95,8 +95,8 @@ EXPECTED: dict[str, str] = {
 def with_arm(config: TrainConfig, arm: str) -> TrainConfig:
     """`config` with the network and auxiliary loss of one arm."""
     name, _, aux = arm.partition("+")
-    ppo = replace(config.ppo, prediction_coeff=AUX_WEIGHT if aux else 0.0)
-    return replace(config, network=replace(config.network, arm=name), ppo=ppo)
+    prediction = replace(config.prediction, coeff=AUX_WEIGHT if aux else 0.0)
+    return replace(config, network=replace(config.network, arm=name), prediction=prediction)
 
 
 def tiny(config: TrainConfig) -> TrainConfig:

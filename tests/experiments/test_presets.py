@@ -29,9 +29,9 @@ def test_arms_differ_in_nothing_but_exchange_and_auxiliary_loss() -> None:
     ):
         other = runs.config_to_json(presets.get(f"lab2d-harvest-{arm}").make())
         assert other["network"].pop("arm") == network
-        assert other["ppo"].pop("prediction_coeff") == weight
-        expected = {**plain, "network": dict(plain["network"]), "ppo": dict(plain["ppo"])}
-        del expected["network"]["arm"], expected["ppo"]["prediction_coeff"]
+        assert other["prediction"].pop("coeff") == weight
+        expected = {**plain, "network": dict(plain["network"]), "prediction": dict(plain["prediction"])}
+        del expected["network"]["arm"], expected["prediction"]["coeff"]
         assert other == expected
 
 

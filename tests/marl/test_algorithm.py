@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from marl import PPOSettings, RunnerSettings, TrainConfig
+from marl import PPOSettings, PredictionSettings, RunnerSettings, TrainConfig
 from marl.algorithm import export_policy, module_spec, ppo_config, team_spec
 
 
@@ -14,7 +14,8 @@ def config(meeting):
     return TrainConfig(
         env=meeting(),
         runners=RunnerSettings(num_runners=2, num_envs=8),
-        ppo=PPOSettings(batch_env_steps=100, minibatch_env_steps=32, epochs=3, prediction_coeff=0.2),
+        ppo=PPOSettings(batch_env_steps=100, minibatch_env_steps=32, epochs=3),
+        prediction=PredictionSettings(coeff=0.2),
         env_steps=1000,
         seed=7,
     )
@@ -29,6 +30,7 @@ def test_rllib_gets_what_we_ask_for(config):
     assert (rllib.num_epochs, rllib.minibatch_size, rllib.seed) == (3, 32, 7)
     assert rllib.lr == [[0, 5e-4], [1000, 5e-5]]
     assert rllib.learner_config_dict["prediction_coeff"] == 0.2
+    assert rllib.learner_config_dict["prediction_kinds"] == ("teammate", "opponent", "ball")
     assert not rllib.add_default_connectors_to_learner_pipeline
     assert rllib.env_config == {"env": config.env}
 

@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from marl import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+from marl import (
+    EvalSettings,
+    ImpalaSettings,
+    OpponentSettings,
+    PPOSettings,
+    PredictionSettings,
+    RunnerSettings,
+    TrainConfig,
+)
 
 
 def test_the_defaults_fit():
@@ -33,7 +41,26 @@ WRONG = [
     (PPOSettings, {"lambda_": -0.1}, "lambda_ must be between 0 and 1, got -0.1"),
     (PPOSettings, {"clip_eps": 0}, "clip_eps must be positive and finite, got 0"),
     (PPOSettings, {"entropy_coeff": -1e-3}, "entropy_coeff must be finite and not negative, got -0.001"),
-    (PPOSettings, {"prediction_coeff": math.nan}, "prediction_coeff must be finite and not negative, got nan"),
+    (PredictionSettings, {"coeff": math.nan}, "coeff must be finite and not negative, got nan"),
+    (
+        PredictionSettings,
+        {"kinds": ("dog",)},
+        "kinds must be some of teammate, opponent, ball, each once; got ('dog',)",
+    ),
+    (PredictionSettings, {"kinds": ()}, "kinds must be some of teammate, opponent, ball, each once; got ()"),
+    (ImpalaSettings, {"rho_clip": 0}, "rho_clip must be positive and finite, got 0"),
+    (ImpalaSettings, {"gamma": 2.0}, "gamma must be between 0 and 1, got 2.0"),
+    (OpponentSettings, {"kind": "ghost"}, "opponent kind 'ghost' does not exist; allowed: builtin, frozen, self_play"),
+    (OpponentSettings, {"kind": "frozen"}, "opponent kind 'frozen' needs an opponent policy, got None"),
+    (OpponentSettings, {"policy": "runs/a"}, "opponent kind 'builtin' takes no opponent policy, got 'runs/a'"),
+    (OpponentSettings, {"latest_share": 1.5}, "latest_share must be between 0 and 1, got 1.5"),
+    (TrainConfig, {"algorithm": "dqn"}, "algorithm 'dqn' does not exist; allowed: ppo, impala"),
+    (
+        TrainConfig,
+        {"opponent": OpponentSettings(kind="self_play")},
+        "opponent kind 'self_play' does not fit env.opponents 0; "
+        "the engine's AI plays with 0 opponents, everybody else with at least 1",
+    ),
     (PPOSettings, {"epochs": 0}, "epochs must be positive and finite, got 0"),
     (PPOSettings, {"reward_scale": 0.0}, "reward_scale must be positive and finite, got 0.0"),
     (
