@@ -16,9 +16,9 @@ import ray
 
 import envs
 from agents import Policy
-from marl import checkpoint
+from marl import checkpoint, curve
 from marl.algorithm import export_policy, ppo_config, team_spec
-from marl.config import TrainConfig
+from marl.config import EvalSettings, TrainConfig
 from marl.evaluation import evaluate, summarise
 from marl.results import flatten
 
@@ -146,7 +146,8 @@ class Training:
         return checkpoint.save(self.run, self.algorithm, self.policy(), self.progress, self.config.keep_checkpoints)
 
     def evaluate(self, episodes: int) -> dict[str, float]:
-        """Held-out evaluation of the present weights, as {"eval/name": mean}, with "_low" and "_high"."""
+        """Held-out evaluation of the present weights, as {"eval/name": mean}, with "_low" and "_high". Every episode
+        of it goes into the run's learning curve (`marl.curve`)."""
         settings = self.config.evaluation
         played = evaluate(
             self.policy(),
@@ -155,6 +156,7 @@ class Training:
             deterministic=settings.deterministic,
             num_envs=min(settings.num_envs, episodes),
         )
+        curve.append(self.run, self.progress["env_steps"], played)
         metrics = {}
         for name, numbers in summarise(played).items():
             metrics[f"eval/{name}"] = numbers["mean"]
@@ -202,20 +204,41 @@ def train(
         training.stop()
 
 
+class _Due:
+    """When the next evaluation on the way is due: by the clock, or at fixed environment steps."""
+
+    def __init__(self, settings: EvalSettings, env_steps: int) -> None:
+        self.settings, self.done = settings, env_steps
+        self.last = time.monotonic()
+
+    def __call__(self, env_steps: int) -> bool:
+        every = self.settings.interval_env_steps
+        if every:
+            due = env_steps // every > self.done // every
+            self.done = env_steps
+            return due
+        interval = self.settings.interval_s
+        return interval > 0 and time.monotonic() - self.last >= interval
+
+
 def _loop(training: Training, report: Report, look: Look | None, resume: bool) -> None:
-    config = training.config
+    config, settings = training.config, training.config.evaluation
     if resume and (source := checkpoint.newest(training.run)):
         training.restore(source)
-    last_save = last_eval = time.monotonic()
+    curve.truncate(training.run, training.progress["env_steps"])
+    if settings.interval_env_steps and not training.progress["iterations"]:
+        report(0, training.evaluate(settings.interval_episodes))  # a curve begins with the untrained policy
+    due = _Due(settings, training.progress["env_steps"])
+    last_save = time.monotonic()
     while not training.done:
         metrics = training.step()
-        interval = config.evaluation.interval_s
-        if interval and time.monotonic() - last_eval >= interval and not training.done:
-            metrics |= training.evaluate(config.evaluation.interval_episodes)
+        steps = training.progress["env_steps"]
+        if due(steps) and not training.done:
+            metrics |= training.evaluate(settings.interval_episodes)
             if look:
-                look(training.progress["env_steps"], training.policy())
-            last_eval = time.monotonic()
-        report(training.progress["env_steps"], metrics)
+                look(steps, training.policy())
+            due.last = time.monotonic()  # what an evaluation takes is not training
+        report(steps, metrics)
         if time.monotonic() - last_save >= config.checkpoint_interval_s and not training.done:
             training.save()
             last_save = time.monotonic()

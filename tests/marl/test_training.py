@@ -14,7 +14,8 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 import envs
 import marl
-from marl import checkpoint
+from marl import checkpoint, curve
+from marl.evaluation import evaluate
 from marl.training import StalledError, Training, train
 
 pytestmark = [pytest.mark.engine("lab2d"), pytest.mark.ray]
@@ -141,3 +142,14 @@ def test_metrics_are_finite_numbers(ray_session, tmp_path: Path) -> None:
     assert len(seen) == 2
     assert all(np.isfinite(value) for metrics in seen for value in metrics.values())
     assert all(abs(metrics["train/first_ratio_error"]) <= 1e-6 for metrics in seen)
+
+
+def test_evaluations_come_at_fixed_environment_steps_and_only_once(ray_session, tmp_path: Path) -> None:
+    settings = marl.EvalSettings(episodes=2, interval_env_steps=128, interval_episodes=3)
+    config = small(evaluation=settings, env_steps=384, checkpoint_interval_s=1e-9)
+    train(replace(config, env_steps=192), tmp_path)
+    curve.append(tmp_path, 256, evaluate("random", config.env, episodes=3))  # of a run killed before its checkpoint
+    train(config, tmp_path, resume=True)
+    evaluations = curve.read(tmp_path)
+    assert [line["step"] for line in evaluations] == [0, 128, 256]  # the last one is the evaluation at the end
+    assert all(len(values) == 3 for line in evaluations for values in line["episodes"].values())
