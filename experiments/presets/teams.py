@@ -6,7 +6,7 @@ from typing import Any
 
 from agents import NetworkConfig
 from envs import FootballConfig, Lab2dConfig
-from marl import EvalSettings, PPOSettings, RunnerSettings, TrainConfig
+from marl import EvalSettings, OpponentSettings, PPOSettings, RunnerSettings, TrainConfig
 
 ARMS = ("independent", "meanpool", "acam", "acam+aux")
 AUX_WEIGHT = 0.1
@@ -45,7 +45,15 @@ def football(level: str, **env: Any) -> TrainConfig:
         base(),
         env=FootballConfig(level=level, rewards="scoring,checkpoints", reset_pool=64, **env),
         network=NetworkConfig(hidden=256),
-        ppo=PPOSettings(gamma=0.993, batch_env_steps=2048, minibatch_env_steps=512),
+        # Many passes over small batches: the engine's steps are what is short.
+        ppo=PPOSettings(
+            gamma=0.993,
+            batch_env_steps=2048,
+            minibatch_env_steps=512,
+            epochs=10,
+            learning_rate=7e-4,
+            entropy_coeff=0.006,
+        ),
         runners=RunnerSettings(num_envs=8),
         evaluation=EvalSettings(episodes=100, interval_episodes=20, deterministic=False),
         env_steps=2_000_000,
@@ -57,7 +65,9 @@ def empty_goal() -> TrainConfig:
     config = football("team_empty_goal_close")
     return replace(
         config,
-        ppo=replace(config.ppo, batch_env_steps=1024, minibatch_env_steps=256, learning_rate=1e-3),
+        ppo=replace(
+            config.ppo, batch_env_steps=1024, minibatch_env_steps=256, epochs=4, learning_rate=1e-3, entropy_coeff=0.01
+        ),
         env_steps=60_000,
     )
 
@@ -76,8 +86,15 @@ TASKS: dict[str, tuple[str, Callable[[], TrainConfig], str]] = {
         "scored",
     ),
     "football-5v5": (
-        "5 against 5, 4 field players controlled",
+        "5 against 5, 4 field players controlled, against the built-in AI",
         lambda: replace(football("5_vs_5"), env_steps=20_000_000),
+        "goal_difference",
+    ),
+    "football-5v5-selfplay": (
+        "5 against 5, 4 field players controlled, against a pool of past selves",
+        lambda: replace(
+            football("5_vs_5", opponents=4), opponent=OpponentSettings(kind="self_play"), env_steps=20_000_000
+        ),
         "goal_difference",
     ),
 }
