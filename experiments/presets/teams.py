@@ -39,11 +39,12 @@ def cleanup() -> TrainConfig:
     )
 
 
-def football(level: str, **env: Any) -> TrainConfig:
+def football(level: str, *, opponent: OpponentSettings | None = None, **env: Any) -> TrainConfig:
     """A football level with dense rewards, starts from a pool of snapshots, and goals as the measure."""
     return replace(
         base(),
         env=FootballConfig(level=level, rewards="scoring,checkpoints", reset_pool=64, **env),
+        opponent=opponent or OpponentSettings(),
         network=NetworkConfig(hidden=256),
         # Many passes over small batches: the engine's steps are what is short.
         ppo=PPOSettings(
@@ -93,7 +94,7 @@ TASKS: dict[str, tuple[str, Callable[[], TrainConfig], str]] = {
     "football-5v5-selfplay": (
         "5 against 5, 4 field players controlled, against a pool of past selves",
         lambda: replace(
-            football("5_vs_5", opponents=4), opponent=OpponentSettings(kind="self_play"), env_steps=20_000_000
+            football("5_vs_5", opponents=4, opponent=OpponentSettings(kind="self_play")), env_steps=20_000_000
         ),
         "goal_difference",
     ),
