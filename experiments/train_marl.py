@@ -1,6 +1,6 @@
 """What `tandem train` does for the MARL half (the protocol of experiments/halves.py)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +85,12 @@ def check_flags(flags: TrainCommand) -> None:
 
 
 def located(config: TrainConfig) -> TrainConfig:
-    return config
+    opponent = replace(config.opponent, policy=_absolute(config.opponent.policy))
+    return replace(config, pretrained=_absolute(config.pretrained), opponent=opponent)
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
 
 
 def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> None:
