@@ -74,6 +74,15 @@ class TeamOutput(NamedTuple):
     """[B, H, A, A] mixing weights of the last exchange, query agent by key agent."""
 
 
+class Predicted(NamedTuple):
+    """What each agent says of every entity at each of the K = `horizon` steps ahead; None where it says nothing."""
+
+    displacement: Tensor | None
+    """[B, A, E, K, 2] displacement after h = 1..K steps, in units of h times `spec.step_scale`."""
+    cells: Tensor | None
+    """[B, A, E, K, C] unnormalised log-probabilities of the C = (2 `cell_radius` + 1)^2 cells around the entity."""
+
+
 def _head(width: int, hidden: int, outputs: int, gain: float) -> nn.Sequential:
     last = nn.Linear(hidden, outputs)
     nn.init.orthogonal_(last.weight, gain)
@@ -109,7 +118,12 @@ class TeamNetwork(nn.Module):
         # A nearly uniform first policy and small first values: the usual start of PPO (Andrychowicz et al. 2021).
         self.policy = _head(width, hidden, spec.num_actions, gain=0.01)
         self.value = _head(width, hidden, 1, gain=0.1)
-        self.predictor = _head(width, hidden, 2 * spec.num_entities, gain=0.01)
+        self.predicted = {
+            "displacement": 2 if config.prediction != "cells" else 0,
+            "cells": (2 * config.cell_radius + 1) ** 2 if config.prediction != "displacement" else 0,
+        }
+        outputs = sum(self.predicted.values())
+        self.predictor = _head(width, hidden, outputs * config.horizon * spec.num_entities, gain=0.01)
 
     def encode(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens [B, A, D] after the exchange, and the mixing weights [B, H, A, A] of its last layer.
@@ -135,9 +149,11 @@ class TeamNetwork(nn.Module):
         """The policy alone, [B, A, N]: all that collecting data needs."""
         return self.policy(self.encode(obs)[0])
 
-    def predict(self, tokens: Tensor) -> Tensor:
-        """Each agent's guess of every entity's displacement in the next step.
+    def predict(self, tokens: Tensor) -> Predicted:
+        """Each agent's guess of where every entity is 1..`horizon` steps later, relative to where it is now.
 
-        Args: tokens: [B, A, D]. Returns: [B, A, E, 2], in units of `spec.step_scale`.
+        Args: tokens: [B, A, D], as `encode` returns them. Cells are numbered as in `marl.losses.prediction.cell_of`.
         """
-        return self.predictor(tokens).view(*tokens.shape[:2], -1, 2)
+        said = self.predictor(tokens).view(*tokens.shape[:2], self.spec.num_entities, self.config.horizon, -1)
+        parts = dict(zip(self.predicted, said.split(list(self.predicted.values()), dim=-1), strict=True))
+        return Predicted(**{name: part if part.shape[-1] else None for name, part in parts.items()})

@@ -53,6 +53,18 @@ def advantages_of(
     return [padded[: len(r), i] for i, r in enumerate(rewards)]
 
 
+def prediction_targets(network: TeamNetwork, obs: dict[str, Tensor], chunks: list[int]) -> dict[str, Tensor]:
+    """The fields of Targets by name, [N, E, K, ...], for the N steps of all chunks.
+
+    Args: obs: "positions" [M, E, 2] and "entity_mask" [M, E] of all chunks one after another, each with the observation
+    after it; chunks: their lengths in observations, M in all (N is one less for each).
+    """
+    scale = torch.tensor(network.spec.step_scale, device=obs["positions"].device)
+    pairs = zip(obs["positions"].split(chunks), obs["entity_mask"].split(chunks), strict=True)
+    each = [targets(positions, present, scale, network.config.horizon) for positions, present in pairs]
+    return {name: torch.cat([getattr(one, name) for one in each]) for name in Targets._fields}
+
+
 class TeamBatch(ConnectorV2):
     """Learner connector: episode chunks -> {module: tensors of one batch}."""
 
@@ -92,14 +104,8 @@ class TeamBatch(ConnectorV2):
             Columns.ACTION_LOGP: self._tensor([e.extra_model_outputs[Columns.ACTION_LOGP].data for e in episodes]),
             RETURNS: advantages + torch.cat([value[:-1] for value in values]),
             ADVANTAGES: standardise(advantages, rows["mask"]),
-            **self._prediction(network, obs, chunks),
+            **prediction_targets(network, obs, chunks),
         }
-
-    def _prediction(self, network: TeamNetwork, obs: dict[str, Tensor], chunks: list[int]) -> dict[str, Tensor]:
-        scale = torch.tensor(network.spec.step_scale, device=self.device)
-        positions, present = obs["positions"].split(chunks), obs["entity_mask"].split(chunks)
-        each = [targets(p, m, scale) for p, m in zip(positions, present, strict=True)]
-        return {name: torch.cat([getattr(one, name) for one in each]) for name in Targets._fields}
 
     def _tensor(self, arrays: list[Any]) -> Tensor:
         """The arrays of all chunks one after another, on the learner's device."""

@@ -13,7 +13,7 @@ from agents.rl_module import TOKENS, VALUES, TeamRLModule
 from marl.batch import ADVANTAGES, RETURNS
 from marl.losses.masked import masked_mean
 from marl.losses.ppo import entropy, log_prob, ppo_loss, value_loss
-from marl.losses.prediction import Targets, prediction_loss
+from marl.losses.prediction import prediction_term
 
 
 class TeamPPOLearner(PPOTorchLearner):
@@ -61,13 +61,15 @@ class TeamPPOLearner(PPOTorchLearner):
         coefficient: Any = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
         loss = loss + settings["value_coeff"] * critic - coefficient * bonus
         stats |= critic_stats | {"entropy": bonus}
-        # Without the auxiliary loss the head is a probe: it learns to predict from tokens that it does not shape.
-        weight = settings["prediction_coeff"]
-        tokens = fwd_out[TOKENS] if weight else fwd_out[TOKENS].detach()
-        target = Targets(*(batch[name] for name in Targets._fields))
-        predicted = self._network(module_id).predict(tokens)
-        auxiliary, prediction_stats = prediction_loss(predicted, target, mask)
-        loss = loss + (weight or 1.0) * auxiliary
+        auxiliary, prediction_stats = prediction_term(
+            self._network(module_id),
+            fwd_out[TOKENS],
+            batch,
+            mask,
+            coeff=settings["prediction_coeff"],
+            kinds=settings["prediction_kinds"],
+        )
+        loss = loss + auxiliary
         stats |= prediction_stats
         if self._first_minibatch:  # before any step runner and learner must agree: a ratio of exactly 1
             self.metrics.log_value((module_id, "first_ratio_error"), stats["ratio_error"], window=1)
