@@ -13,9 +13,11 @@ from envs.football.match import Match
 from envs.football.observation import Observer
 from envs.football.pool import ResetPool
 from envs.football.rewards import Checkpoints
+from envs.football.statistics import NAMES, Statistics
 from envs.team import OWN_SEEDS, Obs, TeamSpec, check_actions
 
-METRICS = ("goals_for", "goals_against", "goal_difference", "scored", "conceded")
+_GOALS = ("goals_for", "goals_against", "goal_difference", "scored", "conceded")
+METRICS = (*_GOALS, *NAMES)
 
 
 class FootballTeamEnv:
@@ -43,6 +45,7 @@ class FootballTeamEnv:
             self._other_observer = Observer(config.view, config.opponents, other, own, **settings)
             self.opponent_spec = self._describe(self._other_observer, config.opponents, max_steps, 0)
         self._checkpoints = Checkpoints()
+        self._statistics = Statistics()
         self._pool = ResetPool(config.reset_pool) if config.reset_pool else None
         self._rng = np.random.default_rng()
         self._playing = False
@@ -77,6 +80,7 @@ class FootballTeamEnv:
         else:
             match.reset(episode_seed(int(self._rng.integers(OWN_SEEDS))))
         self._checkpoints.collected = 0
+        self._statistics.start()
         self._playing = True
         return self._observe(match, out, first=True)
 
@@ -91,12 +95,13 @@ class FootballTeamEnv:
             raise RuntimeError(f"{self.spec.env} is not in an episode; call reset first")
         goals, terminated = match.step(chosen, others)
         frame = match.moment()
+        self._statistics.step(frame)
         reward = float(goals)
         if self._rings_pay:
             reward += self._checkpoints.reward(frame, goals)
         truncated = not terminated and frame.step >= match.duration
         self._playing = not (terminated or truncated)
-        info = {} if self._playing else {"episode": _summary(frame)}
+        info = {} if self._playing else {"episode": _goals(frame) | self._statistics.numbers()}
         rewards = self._nothing + reward if reward else self._nothing.copy()
         return self._observe(match, out), rewards, terminated, truncated, info
 
@@ -135,6 +140,7 @@ class FootballTeamEnv:
         extra = {
             "playing": self._playing,
             "collected": self._checkpoints.collected,
+            "statistics": self._statistics.memory(),
             "view": [self.config.view, self.config.stack],
             "memory": self._observer.memory(),
             "other_memory": self._other_observer.memory() if self._other_observer is not None else [],
@@ -150,6 +156,7 @@ class FootballTeamEnv:
         match = self.match
         extra = match.restore(snapshot)
         self._playing, self._checkpoints.collected = extra["playing"], extra["collected"]
+        self._statistics.remember(extra["statistics"])
         obs = self._observe(match, None, first=True)
         if extra["view"] != [self.config.view, self.config.stack]:
             return obs
@@ -177,11 +184,11 @@ class FootballTeamEnv:
         self._playing = False
 
 
-def _summary(frame: Frame) -> dict[str, float]:
-    """The numbers of METRICS for an episode that ends with `frame`."""
+def _goals(frame: Frame) -> dict[str, float]:
+    """The numbers of _GOALS for an episode that ends with `frame`."""
     goals_for, goals_against = float(frame.goals_for), float(frame.goals_against)
     values = (goals_for, goals_against, goals_for - goals_against, float(goals_for > 0), float(goals_against > 0))
-    return dict(zip(METRICS, values, strict=True))
+    return dict(zip(_GOALS, values, strict=True))
 
 
 def _as_list(actions: np.ndarray, spec: TeamSpec) -> list[int]:
