@@ -3,6 +3,7 @@
     checkpoints/000000409600/progress.json    where the run stood
                              policy/          safetensors and JSON, for people (agents.load)
                              rllib/           RLlib's own state (pickled): for resuming this run only
+                             optimiser.pt     the same of a pre-training, which needs no RLlib
 
 A checkpoint is written under a temporary name and renamed, so a folder with a plain number is complete.
 """
@@ -10,13 +11,15 @@ A checkpoint is written under a temporary name and renamed, so a folder with a p
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from ray.rllib.algorithms.algorithm import Algorithm
+from typing import TYPE_CHECKING, Any
 
 import agents
 from agents import Policy
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm import Algorithm
 
 
 def newest(run: Path) -> Path | None:
@@ -46,15 +49,27 @@ def check(checkpoint: Path) -> None:
             raise ValueError(f"{path} is missing or empty, so the run cannot go on from {checkpoint}")
 
 
-def save(run: Path, algorithm: Algorithm, policy: Policy, progress: dict[str, Any], keep: int) -> Path:
-    """Writes a checkpoint and removes all but the newest `keep`."""
+def save(run: Path, algorithm: "Algorithm", policy: Policy, progress: dict[str, Any], keep: int) -> Path:
+    """Writes a checkpoint of a training and removes all but the newest `keep`."""
+
+    def state(folder: Path) -> None:
+        algorithm.save_to_path(str((folder / "rllib").absolute()))
+
+    return write(run, progress["env_steps"], state, policy, progress, keep)
+
+
+def write(
+    run: Path, number: int, state: Callable[[Path], None], policy: Policy, progress: dict[str, Any], keep: int
+) -> Path:
+    """Writes checkpoint `number` and removes all but the newest `keep`; `state` fills a folder with what resuming
+    needs beyond the policy."""
     folder = run / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    target, temporary = folder / f"{progress['env_steps']:012d}", folder / ".writing"
+    target, temporary = folder / f"{number:012d}", folder / ".writing"
     shutil.rmtree(temporary, ignore_errors=True)
     if (target / "progress.json").is_file():
         return target  # nothing was learnt since; replacing it would leave a moment without it
-    algorithm.save_to_path(str((temporary / "rllib").absolute()))
+    state(temporary)
     policy.save(temporary / "policy")
     (temporary / "progress.json").write_text(json.dumps(progress, indent=2))
     _remove(target)  # the remains of a process killed in the middle of a removal
