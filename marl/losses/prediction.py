@@ -138,12 +138,19 @@ def prediction_sums(predicted: Predicted, target: Targets, agent_mask: Tensor) -
     return sums
 
 
+def kinds_that_count(entity_kinds: Sequence[str], kinds: Collection[str]) -> list[str]:
+    """Those of `kinds` that the E entities of an environment have, in their order. Raises: ValueError if none."""
+    present = list(dict.fromkeys(entity_kinds))
+    found = [kind for kind in present if kind in kinds]
+    if not found:
+        raise ValueError(f"prediction kinds must name one of {', '.join(present)} here, got {', '.join(kinds)}")
+    return found
+
+
 @cache
 def _groups(entity_kinds: tuple[str, ...], kinds: tuple[str, ...], device: torch.device) -> tuple[list[str], Tensor]:
     """Names, and [1 + kinds, E] membership (0 or 1), of all entities that count and of each kind among them."""
-    found = [kind for kind in dict.fromkeys(entity_kinds) if kind in kinds]
-    if not found:
-        raise ValueError(f"kinds must name one of {', '.join(dict.fromkeys(entity_kinds))}; got {', '.join(kinds)}")
+    found = kinds_that_count(entity_kinds, kinds)
     rows = [[kind in found for kind in entity_kinds], *[[kind == one for kind in entity_kinds] for one in found]]
     return ["", *[f"/{kind}" for kind in found]], torch.tensor(rows, dtype=torch.float32, device=device)
 

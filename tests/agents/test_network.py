@@ -13,19 +13,24 @@ def close(got, expected, atol=2e-5):
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=atol)
 
 
+def guess(net, out):
+    return net.predict(out.tokens).displacement
+
+
 def shuffled(obs, order):
     return obs | {key: obs[key][:, order] for key in ("view", "mask", "who")}
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_agents_may_come_in_any_order(arm, team_spec, observe, network):
-    obs, net = observe(team_spec, 6, absent=0.3), network(team_spec, arm=arm, layers=2)
+    obs, net = observe(team_spec, 6, absent=0.3), network(team_spec, arm=arm, layers=2, prediction="both", horizon=2)
     order = torch.tensor([2, 0, 1])
     before, after = net(obs), net(shuffled(obs, order))
     there = obs["mask"][:, order]
     close(after.logits[there], before.logits[:, order][there])
     close(after.values[there], before.values[:, order][there])
-    close(net.predict(after.tokens)[there], net.predict(before.tokens)[:, order][there])
+    for moved, still in zip(net.predict(after.tokens), net.predict(before.tokens), strict=True):
+        close(moved[there], still[:, order][there])
     both = there[:, None, :, None].expand_as(after.attention)
     close(after.attention[both], before.attention[:, :, order][..., order][both])
 
@@ -57,9 +62,7 @@ def test_what_is_left_where_nobody_is_changes_nothing(arm, garbage, view, specs,
         net = network(specs[view], arm=arm)
         out = net(one)
         there = obs["mask"]
-        total = (
-            out.logits[there].square().sum() + out.values[there].sum() + net.predict(out.tokens)[there].square().sum()
-        )
+        total = out.logits[there].square().sum() + out.values[there].sum() + guess(net, out)[there].square().sum()
         total.backward()
         results.append((out, [p.grad for p in net.parameters()]))
     (clean, clean_grads), (dirty, dirty_grads) = results
@@ -79,7 +82,7 @@ def test_nobody_present_gives_finite_outputs_and_gradients(arm, team_spec, obser
     assert not obs["mask"].any()
     out = net(obs)
     assert all(value.isfinite().all() for value in out)
-    (out.logits.sum() + out.values.sum() + net.predict(out.tokens).sum()).backward()
+    (out.logits.sum() + out.values.sum() + guess(net, out).sum()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
 
 
@@ -97,8 +100,44 @@ def test_layers_follow_each_other_and_the_last_ones_weights_are_shown(specs, obs
     close(out.tokens, tokens.clamp(min=0))
     close(out.logits, net.policy(tokens.clamp(min=0)))
     close(out.values, net.value(tokens.clamp(min=0))[..., 0])
-    assert net.predict(out.tokens).shape == (5, 3, 7, 2)
-    close(net.predict(out.tokens)[:, :, 4, 1], net.predictor(out.tokens)[..., 9])
+
+
+def test_by_default_the_predictor_says_one_displacement_per_entity(specs, observe, network):
+    obs, net = observe(specs["features"], 5), network(specs["features"])
+    out = net(obs)
+    said = net.predict(out.tokens)
+    assert said.displacement.shape == (5, 3, 7, 1, 2)
+    assert said.cells is None
+    close(said.displacement[:, :, 4, 0, 1], net.predictor(out.tokens)[..., 9])
+    shapes = {name: tuple(p.shape) for name, p in net.named_parameters() if name.startswith("predictor.")}
+    assert shapes == {
+        "predictor.0.weight": (24, 16),
+        "predictor.0.bias": (24,),
+        "predictor.2.weight": (14, 24),
+        "predictor.2.bias": (14,),
+    }
+
+
+@pytest.mark.parametrize(("prediction", "outputs"), [("displacement", 2), ("cells", 25), ("both", 27)])
+def test_what_is_predicted_at_which_horizon_is_a_setting(prediction, outputs, specs, observe, network):
+    net = network(specs["features"], prediction=prediction, horizon=3, cell_radius=2)
+    out = net(observe(specs["features"], 5))
+    raw = net.predictor(out.tokens).view(5, 3, 7, 3, outputs)
+    displacement, cells = net.predict(out.tokens)
+    assert (displacement is None) == (prediction == "cells")
+    assert (cells is None) == (prediction == "displacement")
+    if displacement is not None:
+        close(displacement, raw[..., :2])
+    if cells is not None:
+        assert cells.shape == (5, 3, 7, 3, 25)
+        close(cells, raw[..., -25:])
+
+
+def test_the_first_guess_of_the_cells_is_nearly_even(specs, observe):
+    torch.manual_seed(0)
+    net = TeamNetwork(ObservationSpec.from_team(specs["features"]), NetworkConfig(prediction="cells", horizon=2))
+    said = net.predict(net(observe(specs["features"], 20)).tokens)
+    assert torch.distributions.Categorical(logits=said.cells).entropy().min() > 0.999 * np.log(9)
 
 
 def test_position_is_a_switch(specs, observe, network):
@@ -130,6 +169,9 @@ def test_the_arms_differ_in_nothing_but_the_weights_of_the_exchange(specs, netwo
         ({"arm": "telepathy"}, r"^arm 'telepathy' does not exist; allowed: independent, meanpool, acam$"),
         ({"width": 0}, r"^width must be at least 1, got 0$"),
         ({"layers": 0}, r"^layers must be at least 1, got 0$"),
+        ({"horizon": 0}, r"^horizon must be at least 1, got 0$"),
+        ({"cell_radius": 0}, r"^cell_radius must be at least 1, got 0$"),
+        ({"prediction": "mood"}, r"^prediction 'mood' does not exist; allowed: displacement, cells, both$"),
         ({"width": 10, "heads": 4}, r"^width must be a multiple of heads, got width 10 and heads 4$"),
     ],
 )

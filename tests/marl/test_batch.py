@@ -8,13 +8,13 @@ from marl import batch as batch_module
 from marl.batch import ADVANTAGES, RETURNS, TeamBatch, values_of
 from marl.rollout import AGENT_REWARDS
 
-GAMMA, LAMBDA, SCALE = 0.9, 0.8, 0.5
+GAMMA, LAMBDA, SCALE, HORIZON = 0.9, 0.8, 0.5, 3
 
 
 @pytest.fixture
 def collected(meeting, make_runner):
     """A network, and chunks of two calls of `sample` with absent agents and ends of all kinds."""
-    runner = make_runner(meeting(absent=0.5, side=2, players=4, steps=6), num_envs=8, steps=16)
+    runner = make_runner(meeting(absent=0.5, side=2, players=4, steps=6), num_envs=8, steps=16, horizon=HORIZON)
     chunks = runner.sample() + runner.sample()
     assert {(c.is_terminated, c.is_truncated) for c in chunks} == {(True, False), (False, True), (False, False)}
     return runner.module.network, chunks
@@ -80,20 +80,24 @@ def test_rows_are_the_steps_of_the_chunks_in_order(collected):
 def test_prediction_targets_stay_within_a_chunk(collected):
     network, chunks = collected
     got = build(network, chunks)
+    assert got["displacement"].shape == (sum(map(len, chunks)), 4, HORIZON, 2)
     scale, row = np.array(network.spec.step_scale, np.float32), 0
     for chunk in chunks:
         positions, there = chunk.observations.data["positions"], chunk.observations.data["entity_mask"]
         for t in range(len(chunk)):
-            both = there[t] & there[t + 1]
-            assert np.array_equal(got["mask"][row].numpy(), both)
-            moved = np.where(both[:, None], (positions[t + 1] - positions[t]) / scale, 0)
-            assert np.allclose(got["displacement"][row].numpy(), moved, atol=1e-6)
-            known = both & there[t - 1] if t else np.zeros_like(both)
-            assert np.array_equal(got["velocity_mask"][row].numpy(), known)
-            if t:
-                before = np.where((there[t] & there[t - 1])[:, None], (positions[t] - positions[t - 1]) / scale, 0)
-                assert np.allclose(got["velocity"][row].numpy(), before, atol=1e-6)
+            before = there[t - 1] if t else np.zeros_like(there[t])
+            for h in range(1, HORIZON + 1):
+                seen = there[t : t + h + 1].all(0) & (t + h <= len(chunk))
+                assert np.array_equal(got["mask"][row, :, h - 1].numpy(), seen)
+                assert np.array_equal(got["velocity_mask"][row, :, h - 1].numpy(), seen & before)
+                moved = (positions[min(t + h, len(chunk))] - positions[t]) / (h * scale)
+                moved = np.where(seen[:, None], moved, 0)
+                assert np.allclose(got["displacement"][row, :, h - 1].numpy(), moved, atol=1e-6)
+                last = (positions[t] - positions[t - 1]) / scale
+                known = seen & before
+                assert np.allclose(got["velocity"][row, :, h - 1].numpy()[known], last[known], atol=1e-6)
             row += 1
+    assert row == len(got["mask"])
 
 
 def test_values_do_not_depend_on_the_size_of_a_forward_pass(collected, monkeypatch):

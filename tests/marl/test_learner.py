@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.distributions import Categorical
-from torch.nn.functional import smooth_l1_loss
+from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from agents.rl_module import TOKENS, VALUES
 from marl.batch import ADVANTAGES, RETURNS, TeamBatch
 from marl.learner import TeamPPOLearner
+from marl.losses.prediction import cell_of
 
 ENTROPY, VALUE = 0.02, 0.7
 
@@ -22,9 +23,9 @@ class Log(dict):
         self.update({key: value.item() for key, value in values.items()})
 
 
-@pytest.fixture
-def collected(meeting, make_runner):
-    runner = make_runner(meeting(absent=0.5, side=3, players=4), num_envs=8, steps=12)
+@pytest.fixture(params=[{}, {"prediction": "both", "horizon": 3}], ids=["displacement", "both"])
+def collected(request, meeting, make_runner):
+    runner = make_runner(meeting(absent=0.5, side=3, players=4), num_envs=8, steps=12, **request.param)
     network = runner.module.network
     batch = TeamBatch(gamma=0.9, lambda_=0.9, reward_scale=1.0, device="cpu").build(network, runner.sample())
     return network, batch
@@ -39,7 +40,13 @@ def loss_of(network, batch, prediction_coeff=0.0, log=None):
         _network=lambda _: network,
         _first_minibatch=True,
     )
-    settings = {"clip_eps": 0.2, "value_coeff": VALUE, "prediction_coeff": prediction_coeff, "minibatches": 1}
+    settings = {
+        "clip_eps": 0.2,
+        "value_coeff": VALUE,
+        "prediction_coeff": prediction_coeff,
+        "prediction_kinds": ("teammate", "ball"),
+        "minibatches": 1,
+    }
     out = network(batch["obs"])
     return TeamPPOLearner.compute_loss_for_module(
         learner,
@@ -68,15 +75,20 @@ def test_the_loss_is_the_sum_of_its_parts(collected, coefficient):
     adv = batch[ADVANTAGES]
     policy = -torch.minimum(ratio * adv, ratio.clip(0.8, 1.2) * adv)[there].mean()
     value = 0.5 * (out.values - batch[RETURNS]).square()[there].mean()
-    error = smooth_l1_loss(
-        network.predict(out.tokens), batch["displacement"][:, None].expand(-1, 4, -1, -1), reduction="none"
-    ).sum(-1)
-    prediction = error[there[..., None] & batch["mask"][:, None]].mean()
+    said, seen = network.predict(out.tokens), there[..., None, None] & batch["mask"][:, None]
+    truth = batch["displacement"][:, None].expand_as(said.displacement)[seen]
+    error = smooth_l1_loss(said.displacement[seen], truth, reduction="none").sum(-1).mean()
+    prediction = error
+    if said.cells is not None:
+        cells = cell_of(batch["displacement"], 1)[:, None].expand_as(seen)[seen]
+        nats = cross_entropy(said.cells[seen], cells)
+        prediction = error + nats
+        assert log["prediction_nats"] == log["prediction_nats/teammate"] == pytest.approx(nats.item(), abs=1e-5)
     expected = policy + VALUE * value - ENTROPY * dist.entropy()[there].mean() + (coefficient or 1.0) * prediction
     torch.testing.assert_close(got, expected)
     assert log["policy_loss"] == pytest.approx(policy.item(), abs=1e-5)
     assert log["entropy"] == pytest.approx(dist.entropy()[there].mean().item(), abs=1e-5)
-    assert log["prediction_error"] == pytest.approx(prediction.item(), abs=1e-5)
+    assert log["prediction_error"] == log["prediction_error/teammate"] == pytest.approx(error.item(), abs=1e-5)
     assert log["first_ratio_error"] == pytest.approx((ratio - 1).abs()[there].max().item(), abs=1e-5)
 
 
