@@ -20,12 +20,15 @@ from ray.rllib.utils.metrics import SAMPLE_TIMER, WEIGHTS_SEQ_NO
 import envs
 from agents.policy import gumbel
 from marl.losses.ppo import log_prob
+from marl.opponents import Lineup, Seats, outcome
 from marl.rollout import Rollout
 from marl.seeds import train_seed
 from marl.vector import TeamVecEnv
 
 EPISODE = "episode"
 TIMERS = "runner_timers"
+OPPONENTS = "opponents"
+"""Opponent -> how many episodes ended in "wins", "draws" and "losses"; and "uninformed", see `Seats.informed`."""
 
 
 class RunnerError(RuntimeError):
@@ -48,9 +51,12 @@ class RunnerFailure:
 
 
 class TeamVecRunner(SingleAgentEnvRunner):
-    """E environments per actor; `config.env_config["env"]` is an `envs.EnvConfig`."""
+    """E environments per actor; `config.env_config["env"]` is an `envs.EnvConfig`, and where its right team is not the
+    engine's, `config.env_config["opponents"]` the `Lineup` to begin with."""
 
     env: TeamVecEnv
+    _seats: Seats | None = None
+    """The right team, where the engine does not play it."""
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         # Ray pickles an actor's constructor error with all that refers to it; a plain message always gets through.
@@ -60,6 +66,7 @@ class TeamVecRunner(SingleAgentEnvRunner):
             raise RunnerError(f"a runner could not start: {traceback.format_exc()}") from error
         if self.worker_index:
             torch.set_num_threads(1)  # one core per actor: the actors are the parallelism
+        self._lineups: list[Lineup] = []
         self._started = False
 
     def make_env(self) -> None:
@@ -69,7 +76,19 @@ class TeamVecRunner(SingleAgentEnvRunner):
         self.env = TeamVecEnv(lambda: envs.make_team(settings), self.config.num_envs_per_env_runner or 1)
         self.num_envs = self.env.num_envs
         self._pooled = getattr(settings, "reset_pool", 0) > 0
+        if self.env.opponent_spec is not None and self._seats is None:
+            lineup = self.config.env_config.get(OPPONENTS)
+            if lineup is None:
+                raise ValueError(
+                    f"nobody plays the right team of {self.env.spec.env}: env_config[{OPPONENTS!r}] must be a Lineup"
+                )
+            self._seats = Seats(self.env.opponent_spec, self.num_envs, lineup)
         self._started = False
+
+    def meet(self, lineup: Lineup) -> None:
+        """The opponents of the episodes that begin from the next `sample` on, where errors reach the driver."""
+        if self.env is not None:
+            self._lineups.append(lineup)
 
     def _start(self) -> None:
         """First reset of every environment. Seeds depend on the steps done, so that a resumed or restarted runner
@@ -80,6 +99,8 @@ class TeamVecRunner(SingleAgentEnvRunner):
         self._ids = [uuid.uuid4().hex for _ in range(self.num_envs)]
         self._lengths = np.zeros(self.num_envs, np.int64)
         self._returns = np.zeros((self.num_envs, self.env.spec.num_agents), np.float64)
+        if self._seats is not None:
+            self._seats.start(np.random.default_rng((*self._seed_key, 1)))
         self._obs = self.env.spec.empty(self.num_envs)
         for index in range(self.num_envs):
             self._reset(index, {key: value[index] for key, value in self._obs.items()})
@@ -119,6 +140,8 @@ class TeamVecRunner(SingleAgentEnvRunner):
             steps = -(-num_timesteps // self.num_envs)
         explore = self.config.explore if explore is None else explore
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        if self._seats is not None:
+            self._meet()
         if force_reset or not self._started:
             self._start()
         with self.metrics.log_time(SAMPLE_TIMER):
@@ -128,6 +151,13 @@ class TeamVecRunner(SingleAgentEnvRunner):
         self._increase_sampled_metrics(steps * self.num_envs, finished)
         self.num_env_steps_sampled_lifetime += steps * self.num_envs
         return episodes
+
+    def _meet(self) -> None:
+        assert self._seats is not None
+        while self._lineups:
+            self._seats.meet(self._lineups.pop(0))
+        if not self._seats.informed:
+            self.metrics.log_value((OPPONENTS, "uninformed"), 1, reduce="sum")
 
     def _rollout(self, steps: int, choose: Callable[[Rollout, int], None]) -> tuple[Rollout, int]:
         rollout = Rollout.empty(self.env.spec, steps, self.num_envs)
@@ -139,19 +169,22 @@ class TeamVecRunner(SingleAgentEnvRunner):
         for t in range(steps):
             before = time.perf_counter()
             choose(rollout, t)
+            theirs = None if self._seats is None else self._seats.act(self.env.envs)
             acting += time.perf_counter() - before
-            finished += self._step_all(rollout, t)
+            finished += self._step_all(rollout, t, theirs)
         self._obs = {key: value[-1].copy() for key, value in rollout.obs.items()}
         self.metrics.log_value((TIMERS, "act"), acting, window=1)
         self.metrics.log_value((TIMERS, "env"), time.perf_counter() - began - acting, window=1)
         return rollout, finished
 
-    def _step_all(self, rollout: Rollout, t: int) -> int:
-        """Steps every environment with the actions of row t. Returns how many episodes ended."""
+    def _step_all(self, rollout: Rollout, t: int, theirs: np.ndarray | None) -> int:
+        """Steps every environment with the actions of row t, and [E, O] of the right teams if the engine does not play
+        them. Returns how many episodes ended."""
         ends = []
         rewards, slots = rollout.rewards[t], rollout.slots(t + 1)
         for index, (env, actions, out) in enumerate(zip(self.env.envs, rollout.actions[t], slots, strict=True)):
-            _, rewards[index], terminated, truncated, info = env.step(actions, out)
+            right = () if theirs is None else (theirs[index],)
+            _, rewards[index], terminated, truncated, info = env.step(actions, out, *right)
             if terminated or truncated:
                 ends.append((index, terminated, info))
         self._lengths += 1
@@ -168,6 +201,8 @@ class TeamVecRunner(SingleAgentEnvRunner):
         """Closes the episode of one environment (whatever did not terminate was truncated) and begins the next."""
         rollout.end(t, index, terminated, not terminated)
         self._cuts[index] = np.iinfo(np.int64).max
+        if self._seats is not None:
+            self._seats.change(index)
         self._reset(index, rollout.slot(t + 1, index))
 
     def _log_episode(self, index: int, info: dict[str, Any]) -> None:
@@ -176,6 +211,8 @@ class TeamVecRunner(SingleAgentEnvRunner):
         window = max(1, (self.config.metrics_num_episodes_for_smoothing or 1) // (self.config.num_env_runners or 1))
         for name, value in info.get(EPISODE, {}).items():
             self.metrics.log_value((EPISODE, name), value, window=window)
+        if self._seats is not None and (result := outcome(info)):
+            self.metrics.log_value((OPPONENTS, self._seats.playing[index], result), 1, reduce="sum")
 
     def _act(self, rollout: Rollout, t: int) -> None:
         logits = self._logits(rollout, t)

@@ -31,6 +31,8 @@ class TeamVecEnv:
         self.envs = [make() for _ in range(num_envs)]
         self.num_envs = num_envs
         self.spec = self.envs[0].spec
+        self.opponent_spec: TeamSpec | None = getattr(self.envs[0], "opponent_spec", None)
+        """The right team's, where the caller plays it too."""
         self.single_observation_space = self.observation_space = observation_space(self.spec)
         self.single_action_space = self.action_space = action_space(self.spec)
 

@@ -9,9 +9,14 @@ import torch
 from torch.distributions import Categorical
 
 import envs
+from agents import ObservationSpec, TeamNetwork
+from marl import OpponentSettings, PPOSettings, RunnerSettings, TrainConfig
+from marl.algorithm import ppo_config, team_spec
+from marl.opponents import Lineup
 from marl.rollout import AGENT_REWARDS
-from marl.runner import RunnerError, RunnerFailure
+from marl.runner import RunnerError, RunnerFailure, TeamVecRunner
 from marl.seeds import train_seed
+from tests.marl.two_sides import SMALL, DuelConfig, always, network, train_config
 
 HARVEST = envs.config("lab2d/commons_harvest", players=3, steps=30)
 STEPS, NUM_ENVS = 16, 4
@@ -236,11 +241,116 @@ def test_an_error_reaches_the_driver_with_its_own_traceback(meeting, make_runner
 
 @pytest.mark.engine("lab2d")
 def test_a_runner_that_cannot_start_says_why(make_runner, monkeypatch):
-    from marl.algorithm import ppo_config, team_spec
-    from marl.config import TrainConfig
-    from marl.runner import TeamVecRunner
-
     config = ppo_config(TrainConfig(env=HARVEST), team_spec(HARVEST))
     monkeypatch.setattr(envs, "make_team", lambda env: 1 / 0)
     with pytest.raises(RunnerError, match=r"(?s)a runner could not start: .*ZeroDivisionError"):
         TeamVecRunner(config=config)
+
+
+def duel_runner(chances, networks, *, steps=STEPS, seed=0, **env):
+    config = train_config(
+        env=DuelConfig(**env),
+        seed=seed,
+        runners=RunnerSettings(num_runners=0, num_envs=NUM_ENVS),
+        ppo=PPOSettings(batch_env_steps=NUM_ENVS * steps, minibatch_env_steps=NUM_ENVS),
+    )
+    algorithm = ppo_config(config, team_spec(config.env))
+    algorithm.env_config["opponents"] = Lineup(chances=chances, networks=networks)
+    torch.manual_seed(1)
+    return TeamVecRunner(config=algorithm)
+
+
+def test_opponents_play_every_step_and_nothing_of_theirs_is_recorded():
+    runner = duel_runner({"a": 0.5, "b": 0.5}, {"a": always(1), "b": always(2)})
+    chunks = [chunk for _ in range(2) for chunk in runner.sample()]
+    for env in runner.env.envs:
+        played = np.stack([actions for _, actions in env.history])
+        assert played.shape == (2 * STEPS, 2)
+        assert set(played.ravel()) <= {1, 2}
+        assert (played == played[:, :1]).all()
+    recorded = {view(chunk)[row].tobytes() for chunk in chunks for row in range(len(chunk) + 1)}
+    seen = {obs["view"].tobytes() for env in runner.env.envs for obs, _ in env.history}
+    assert len(seen) == 2 * STEPS * NUM_ENVS
+    assert not recorded & seen
+    for chunk in chunks:  # and the team's own steps are those of its environment
+        points = (np.asarray(chunk.actions.data) == 0).sum(-1)
+        assert np.array_equal(chunk.rewards.data, points)
+
+
+def test_results_are_counted_for_the_opponent_that_played_and_cut_episodes_are_not():
+    runner = duel_runner({"idle": 0.5, "busy": 0.5}, {"idle": always(1), "busy": always(0)}, steps=100)
+    chunks = runner.sample()
+    metrics = runner.get_metrics()["opponents"]
+    counted = {name: {word: stats.peek() for word, stats in metrics[name].items()} for name in ("idle", "busy")}
+    expected = {"idle": dict.fromkeys(("wins", "draws", "losses"), 0), "busy": {}}
+    expected["busy"] = dict(expected["idle"])
+    for index, (env, own) in enumerate(zip(runner.env.envs, by_env(chunks, 100), strict=True)):
+        theirs = (np.stack([actions for _, actions in env.history]) == 0).all(-1)
+        begin = 0
+        for count, chunk in enumerate(own):
+            if chunk.is_done and not (count == 0 and index < NUM_ENVS - 1 and len(chunk) < 5):
+                goals = chunk.rewards.data.sum()
+                word = "wins" if goals > 0 else "losses" if goals < 0 else "draws"
+                expected["busy" if theirs[begin] else "idle"][word] += 1
+            begin += len(chunk)
+    assert {name: {word: n for word, n in one.items() if n} for name, one in expected.items()} == counted
+    assert counted["idle"]["wins"] > 10
+    assert counted["busy"]["losses"] > 10
+    runner.sample(num_timesteps=5 * NUM_ENVS)
+    later = runner.get_metrics()["opponents"]  # counted anew, and NaN where nothing was
+    assert np.nansum([stats.peek() for name in ("idle", "busy") for stats in later[name].values()]) == NUM_ENVS
+
+
+def test_a_new_lineup_plays_the_episodes_that_begin_then():
+    runner = duel_runner({"a": 1.0}, {"a": always(1)}, steps=5)
+    runner.sample()
+    assert runner.get_metrics()["opponents"]["uninformed"].peek() == 1
+    runner.meet(Lineup(chances={"b": 1.0}, networks={"b": always(2)}))
+    runner.sample()
+    assert np.isnan(runner.get_metrics()["opponents"]["uninformed"].peek())
+    # The last environment's first episode was not cut, so that it ended with the first sample.
+    assert [int(env.history[5][1][0]) for env in runner.env.envs] == [1, 1, 1, 1]
+    runner.sample()
+    assert {int(actions[0]) for env in runner.env.envs for _, actions in env.history[10:]} == {2}
+
+
+def test_two_runners_with_opponents_and_one_seed_do_the_same():
+    def make(seed):
+        return duel_runner({"a": 0.5, "b": 0.5}, {"a": network(1), "b": network(2)}, seed=seed)
+
+    one, other, third = make(3), make(3), make(4)
+    for _ in range(2):
+        first = one.sample()
+        assert same(first, other.sample())
+        assert not same(first, third.sample())
+    assert one._seats.playing == other._seats.playing
+
+
+def test_a_right_team_without_players_is_said(meeting):
+    config = ppo_config(train_config(), team_spec(DuelConfig()))
+    with pytest.raises(RunnerError, match=r"nobody plays the right team of fake/duel: env_config\['opponents'\] must"):
+        TeamVecRunner(config=config)
+
+
+@pytest.mark.engine("football")
+def test_both_teams_of_a_football_match_are_played():
+    env = envs.config("football/5_vs_5", players=4, opponents=4)
+    config = TrainConfig(
+        env=env,
+        opponent=OpponentSettings(kind="self_play"),
+        network=SMALL,
+        runners=RunnerSettings(num_runners=0, num_envs=2),
+        ppo=PPOSettings(batch_env_steps=8, minibatch_env_steps=8),
+    )
+    spec = team_spec(env)
+    net = TeamNetwork(ObservationSpec.from_team(spec), SMALL).eval()
+    algorithm = ppo_config(config, spec)
+    algorithm.env_config["opponents"] = Lineup(chances={"a": 1.0}, networks={"a": net})
+    runner = TeamVecRunner(config=algorithm)
+    chunks = runner.sample()
+    assert [len(chunk) for chunk in chunks] == [4, 4]
+    left = view(chunks[0])[-1]
+    right = runner.env.envs[0].observe_opponents()["view"]
+    assert left.shape == right.shape
+    assert not np.array_equal(left, right)
+    runner.stop()

@@ -6,6 +6,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from marl.vector import TeamGymEnv, TeamVecEnv
+from tests.marl.two_sides import DuelConfig
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # advice about the ranges of spaces
@@ -41,3 +42,10 @@ def test_a_vector_owns_its_environments(meeting):
     vector.close()
     with pytest.raises(RuntimeError):
         vector.envs[2].step(np.zeros(3, int))
+
+
+def test_a_vector_knows_the_right_teams_spec_where_it_is_played(meeting):
+    assert TeamVecEnv(lambda: envs.make_team(meeting()), 1).opponent_spec is None
+    duel = TeamVecEnv(DuelConfig(players=2, opponents=3).build, 2)
+    assert duel.opponent_spec is not None
+    assert (duel.spec.num_agents, duel.opponent_spec.num_agents) == (2, 3)
