@@ -1,13 +1,15 @@
 """Evaluation on held-out seeds.
 
-Every episode has its own engine seed and its own generator for sampled actions, so the result of an episode does not
-depend on how many are played side by side.
+Every episode has its own engine seed, and each side its own generator for sampled actions, so the result of an episode
+does not depend on how many are played side by side, or in how many processes.
+
+Who plays may be a `Player`, or anything that `marl.players.make` takes. Without an opponent the other side, where there
+is one, is played by the engine's own AI, whoever the policy was trained against.
 """
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,75 +19,85 @@ import torch
 
 import agents
 import envs
-from agents.policy import gumbel
+from envs.football.levels import LEVEL_TABLE
+from marl import players
+from marl.episodes import Episode, confidence_interval, read_jsonl, summarise, write_jsonl
+from marl.players import RANDOM, Player
 from marl.seeds import eval_seed
 
-RANDOM = "random"
-"""Name of the policy that draws every action uniformly."""
+__all__ = [
+    "RANDOM", "Episode", "Job", "Who", "arrange", "as_player", "confidence_interval", "evaluate", "play", "play_jobs",
+    "read_jsonl", "summarise", "write_jsonl",
+]  # fmt: skip
+
+Who = Player | agents.Policy | str | Path
+"""A player, or what `marl.players.make` takes."""
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episode:
-    """One finished episode."""
+class Job:
+    """Episodes of one set-up, for `play_jobs`."""
 
-    number: int
-    seed: int
-    length: int
-    """Environment steps."""
-    return_mean: float
-    """Undiscounted return, mean over agents."""
-    metrics: dict[str, float]
-    """The environment's own numbers (goals, social metrics)."""
+    player: Who
+    env: envs.EnvConfig
+    numbers: Sequence[int]
+    """Which held-out episodes."""
+    opponent: Who | None = None
+    """Who plays the right team; None: the engine's own AI."""
+    seed: int = 0
+    """Which set of held-out seeds."""
+    deterministic: bool | None = False
+    """Policies play their likeliest actions instead of samples; None: as each was trained to be judged."""
+    num_envs: int = 20
+    """Episodes played side by side, at most."""
 
-    def values(self) -> dict[str, float]:
-        return {"return_mean": self.return_mean, "episode_length": float(self.length), **self.metrics}
+
+def as_player(who: Who, deterministic: bool | None = False) -> Player:
+    """`who` as a player. deterministic: see `Job`; a `Player` stays as it is. Raises ValueError as `players.make`."""
+    if not isinstance(who, agents.Policy | str | Path):
+        return who
+    player = players.make(who, deterministic=bool(deterministic))
+    if deterministic is None and isinstance(player, players.PolicyPlayer):
+        player.deterministic = bool(player.policy.meta.get("deterministic", False))
+    return player
 
 
-def confidence_interval(values: np.ndarray) -> tuple[float, float]:
-    """95% interval of a mean. For values in {0, 1} Wilson's score interval (1927), else Student's t.
+def arrange(env: Any, player: Player, opponent: Player | None) -> envs.EnvConfig:
+    """`env` as `player` on the left and `opponent` on the right need it, without the shortcuts of training.
 
-    A single value, or equal values that are not 0 or 1, give an interval of no width.
+    The engine plays the right team itself for the built-in AI and without an opponent. Anybody else plays as many of
+    its players as `env` says, or else as many as the left team has, or the level allows.
+    Raises: ValueError where there is no other side, or no built-in AI.
     """
-    values = np.asarray(values, dtype=np.float64)
-    count, mean = len(values), float(values.mean())
-    if np.isin(values, (0.0, 1.0)).all():
-        z2 = 1.959964**2
-        centre = (mean + z2 / (2 * count)) / (1 + z2 / count)
-        half = np.sqrt(z2 * (mean * (1 - mean) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-        return float(max(0.0, centre - half)), float(min(1.0, centre + half))
-    if count < 2:
-        return mean, mean
-    from scipy.stats import t  # scipy takes a second to import, and only this line needs it
-
-    half = float(t.ppf(0.975, count - 1)) * values.std(ddof=1) / np.sqrt(count)
-    return mean - half, mean + half
-
-
-def summarise(episodes: list[Episode]) -> dict[str, dict[str, float]]:
-    """Each number's mean and 95% interval: {name: {"mean", "low", "high"}}."""
-    summary = {}
-    for name in episodes[0].values():
-        column = np.array([episode.values()[name] for episode in episodes])
-        low, high = confidence_interval(column)
-        summary[name] = {"mean": float(column.mean()), "low": low, "high": high}
-    return summary
+    env = envs.for_evaluation(env)
+    if not hasattr(env, "opponents"):
+        if opponent is not None:
+            raise ValueError(f"{env.level} has one team and no other side that somebody could play")
+        return players.seat(env, player)
+    if opponent is None or opponent.name == players.BUILTIN_AI:
+        return players.seat(replace(env, opponents=0), player)
+    if not env.opponents:
+        most = LEVEL_TABLE[env.level].right if isinstance(env, envs.FootballConfig) else env.players
+        env = replace(env, opponents=min(env.players, most))
+    return players.seat(env, player, opponent)
 
 
 class _Slot:
     """One environment and the episode it is playing."""
 
-    def __init__(self, env: envs.TeamEnv) -> None:
+    def __init__(self, env: Any) -> None:
         self.env = env
 
     def start(self, number: int, seed: int) -> None:
         self.number, self.seed = number, eval_seed(seed, number)
-        self.rng = np.random.default_rng((self.seed, 2))
+        self.rng, self.other_rng = (np.random.default_rng((self.seed, side)) for side in (2, 3))
         self.obs = self.env.reset(self.seed)
         self.length, self.total = 0, np.zeros(self.env.spec.num_agents)
 
-    def step(self, actions: np.ndarray) -> Episode | None:
-        self.obs, rewards, terminated, truncated, info = self.env.step(actions)
+    def step(self, actions: np.ndarray, other: np.ndarray | None) -> Episode | None:
+        options = {} if other is None else {"opponent_actions": other}
+        self.obs, rewards, terminated, truncated, info = self.env.step(actions, **options)
         self.length += 1
         self.total += rewards
         if not (terminated or truncated):
@@ -99,48 +111,60 @@ class _Slot:
         )
 
 
-def _actions(policy: agents.Policy | None, slots: list[_Slot], deterministic: bool) -> np.ndarray:
-    """[len(slots), A]"""
-    spec = slots[0].env.spec
-    if policy is None:
-        return np.stack([slot.rng.integers(spec.num_actions, size=spec.num_agents) for slot in slots])
-    batch = {key: np.stack([slot.obs[key] for slot in slots]) for key in spec.spaces}
-    logits = policy.output(batch).logits.cpu().numpy()
-    if not deterministic:
-        noise = np.stack([slot.rng.random(logits.shape[1:], dtype=np.float32) for slot in slots])
-        logits = logits + gumbel(noise)
-    return logits.argmax(-1)
+def _batch(observations: list[envs.Obs]) -> envs.Obs:
+    return {key: np.stack([obs[key] for obs in observations]) for key in observations[0]}
+
+
+class _Team:
+    """Who acts for all slots: the player, and the opponent if the caller plays the right team."""
+
+    def __init__(self, player: Player, opponent: Player | None, slot: _Slot) -> None:
+        self.player, self.opponent = player, opponent if slot.env.spec.num_opponents else None
+        player.fit(slot.env.spec)
+        if self.opponent is not None:
+            try:
+                self.opponent.fit(slot.env.opponent_spec)
+            except ValueError as error:
+                raise ValueError(f"opponent {self.opponent.name}: {error}") from None
+
+    def act(self, slots: list[_Slot]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Each slot's actions: those of the player, and those of the opponent."""
+        mine = self.player.act(_batch([slot.obs for slot in slots]), [slot.rng for slot in slots])
+        if self.opponent is None:
+            yield from ((actions, None) for actions in mine)
+            return
+        seen = _batch([slot.env.observe_opponents() for slot in slots])
+        yield from zip(mine, self.opponent.act(seen, [slot.other_rng for slot in slots]), strict=True)
 
 
 def play(
-    policy: agents.Policy | None,
+    player: Who,
     env: envs.EnvConfig,
-    numbers: list[int],
+    numbers: Sequence[int],
     *,
+    opponent: Who | None = None,
     seed: int = 0,
-    deterministic: bool = False,
+    deterministic: bool | None = False,
     num_envs: int = 20,
 ) -> Iterator[Episode]:
-    """Plays the episodes `numbers`, up to `num_envs` side by side, and yields each as it ends.
+    """Plays the episodes `numbers`, up to `num_envs` side by side, and yields each as it ends. Arguments: see `Job`.
 
-    Args: policy: None plays uniformly random actions; env: snapshot pools are switched off.
-    Raises: ValueError where the policy was made for other observations or actions.
+    Raises: ValueError where somebody was made for other observations or actions, and as `as_player` and `arrange`.
     """
-    env = envs.for_evaluation(env)
+    left = as_player(player, deterministic)
+    right = None if opponent is None else as_player(opponent, deterministic)
+    env = arrange(env, left, right)
     slots = [_Slot(envs.make_team(env)) for _ in range(min(num_envs, len(numbers)))]
     try:
-        if policy is not None:
-            differences = policy.spec.differences(agents.ObservationSpec.from_team(slots[0].env.spec))
-            if differences:
-                raise ValueError(f"the policy does not fit {slots[0].env.spec.env}: {differences[0]}")
+        team = _Team(left, right, slots[0])
         waiting = list(numbers)
         for slot in slots:
             slot.start(waiting.pop(0), seed)
         playing = list(slots)
         while playing:
             done = []
-            for slot, action in zip(playing, _actions(policy, playing, deterministic), strict=True):
-                episode = slot.step(action)
+            for slot, actions in zip(playing, team.act(playing), strict=True):
+                episode = slot.step(*actions)
                 if episode is None:
                     continue
                 yield episode
@@ -154,71 +178,71 @@ def play(
             slot.env.close()
 
 
-def _play_share(args: tuple[str | None, envs.EnvConfig, list[int], dict[str, Any]]) -> list[Episode]:
-    folder, env, numbers, options = args
+def _play(job: Job) -> Iterator[Episode]:
+    options = {name: getattr(job, name) for name in ("opponent", "seed", "deterministic", "num_envs")}
+    return play(job.player, job.env, job.numbers, **options)
+
+
+def _play_share(job: Job) -> list[Episode]:
     torch.set_num_threads(1)
-    return list(play(agents.load(folder) if folder else None, env, numbers, **options))
+    return list(_play(job))
+
+
+def play_jobs(jobs: Sequence[Job], *, workers: int = 1, progress: Progress | None = None) -> list[list[Episode]]:
+    """The episodes of each job, in order.
+
+    Args: workers: processes; more than one needs everybody as a name or a folder, else all is played in this one;
+    progress: called with (done, total) as episodes end. Raises: ValueError as `play`, and for a count below 1.
+    """
+    for name, count in [("workers", workers)] + [("num_envs", job.num_envs) for job in jobs]:
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    done: list[list[Episode]] = [[] for _ in jobs]
+    total, finished = sum(len(job.numbers) for job in jobs), 0
+
+    def collect(index: int, part: list[Episode]) -> None:
+        nonlocal finished
+        done[index] += part
+        finished += len(part)
+        if progress:
+            progress(finished, total)
+
+    if workers > 1 and all(isinstance(who, str | Path | None) for job in jobs for who in (job.player, job.opponent)):
+        shares = [
+            (index, replace(job, numbers=job.numbers[start :: 4 * workers]))
+            for index, job in enumerate(jobs)
+            for start in range(min(4 * workers, len(job.numbers)))
+        ]
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            parts = pool.map(_play_share, [share for _, share in shares])
+            for (index, _), part in zip(shares, parts, strict=True):
+                collect(index, part)
+    else:
+        for index, job in enumerate(jobs):
+            for episode in _play(job):
+                collect(index, [episode])
+    return [sorted(part, key=lambda episode: episode.number) for part in done]
 
 
 def evaluate(
-    policy: agents.Policy | str | Path,
+    policy: Who,
     env: envs.EnvConfig,
     *,
+    opponent: Who | None = None,
     episodes: int,
     seed: int = 0,
-    deterministic: bool = False,
+    deterministic: bool | None = False,
     num_envs: int = 20,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Episode]:
     """Plays `episodes` held-out episodes and returns them in order.
 
-    Args:
-        policy: a policy, a folder that `agents.load` understands, or "random".
-        workers: processes; more than one needs `policy` as a folder or "random".
-        progress: called with (done, total) as episodes end.
-    Raises: ValueError for a count below 1, and as `agents.load` and `play`.
+    Args: policy, opponent: who plays the left and the right team, see `Job`; workers, progress: see `play_jobs`.
+    Raises: ValueError for a count below 1, and as `play`.
     """
-    for name, count in (("episodes", episodes), ("num_envs", num_envs), ("workers", workers)):
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
     options = {"seed": seed, "deterministic": deterministic, "num_envs": num_envs}
-    done: list[Episode] = []
-
-    def collect(part: list[Episode]) -> None:
-        done.extend(part)
-        if progress:
-            progress(len(done), episodes)
-
-    if workers > 1 and not isinstance(policy, agents.Policy):
-        folder = None if policy == RANDOM else str(policy)
-        shares = [list(range(start, episodes, 4 * workers)) for start in range(min(4 * workers, episodes))]
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for part in pool.map(_play_share, [(folder, env, share, options) for share in shares]):
-                collect(part)
-    else:
-        loaded = policy if isinstance(policy, agents.Policy) else None if policy == RANDOM else agents.load(policy)
-        for episode in play(loaded, env, list(range(episodes)), **options):
-            collect([episode])
-    return sorted(done, key=lambda episode: episode.number)
-
-
-def write_jsonl(path: Path, episodes: list[Episode]) -> None:
-    """One line per episode, so that any statistics can be redone."""
-    lines = [json.dumps({"number": e.number, "seed": e.seed, **e.values()}) for e in episodes]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(path)
-
-
-def read_jsonl(path: Path) -> list[Episode]:
-    """The inverse of `write_jsonl`. Raises ValueError if the file is damaged."""
-    episodes = []
-    try:
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            fixed = {name: row.pop(name) for name in ("number", "seed", "return_mean")}
-            episodes.append(Episode(length=int(row.pop("episode_length")), metrics=row, **fixed))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as episodes: {error}") from None
-    return episodes
+    job = Job(player=policy, env=env, numbers=range(episodes), opponent=opponent, **options)
+    return play_jobs([job], workers=workers, progress=progress)[0]
