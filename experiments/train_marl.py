@@ -141,7 +141,8 @@ def _train(config: TrainConfig, run: Path, tracker: "Tracker", metric: str, clip
             name = metric if f"train/{metric}" in metrics else "return_mean"
             value = metrics.get(f"train/{name}")
             shown = "" if value is None else f"{name} {value:.2f}, "
-            steps.update(done, f"{done:,} steps, {shown}{metrics['time/env_steps_per_s']:.0f} steps/s")
+            speed = metrics.get("time/env_steps_per_s", 0.0)  # none in the evaluation before the first step
+            steps.update(done, f"{done:,} steps, {shown}{speed:.0f} steps/s")
 
         def look(done: int, policy: Policy) -> None:
             picture(tracker, policy, config, done, clip_steps)
