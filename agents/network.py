@@ -118,6 +118,7 @@ class TeamNetwork(nn.Module):
         # A nearly uniform first policy and small first values: the usual start of PPO (Andrychowicz et al. 2021).
         self.policy = _head(width, hidden, spec.num_actions, gain=0.01)
         self.value = _head(width, hidden, 1, gain=0.1)
+        # Numbers that the predictor says per entity and horizon.
         self.predicted = {
             "displacement": 2 if config.prediction != "cells" else 0,
             "cells": (2 * config.cell_radius + 1) ** 2 if config.prediction != "displacement" else 0,
