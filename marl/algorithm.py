@@ -13,7 +13,9 @@ import envs
 from agents import ObservationSpec, Policy, TeamNetwork
 from agents.rl_module import TeamRLModule
 from marl.batch import TeamBatch
-from marl.config import TrainConfig
+from marl.config import LearningSettings, TrainConfig
+from marl.impala import TeamIMPALAConfig, stop_runners
+from marl.impala_learner import TeamIMPALALearner, VTraceBatch
 from marl.learner import TeamPPOLearner
 from marl.runner import TeamVecRunner
 from marl.vector import TeamGymEnv, action_space, observation_space
@@ -36,14 +38,76 @@ def module_spec(spec: envs.TeamSpec, config: TrainConfig) -> RLModuleSpec:
     )
 
 
+def algorithm_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
+    """The RLlib configuration of `config.algorithm`."""
+    return ppo_config(config, spec) if config.algorithm == "ppo" else impala_config(config, spec)
+
+
 def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
     """RLlib's PPO with our runner, batch and learner. `num_runners` actors collect, the driver learns."""
     ppo, runners = config.ppo, config.runners
-    gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     minibatches = ppo.epochs * -(-ppo.batch_env_steps // ppo.minibatch_env_steps)
     return (
-        PPOConfig()
-        .environment(
+        _common(PPOConfig(), config, spec, ppo)
+        .learners(
+            learner_class=TeamPPOLearner,
+            learner_connector=lambda _obs_space, _act_space, device=None: TeamBatch(
+                gamma=ppo.gamma, lambda_=ppo.lambda_, reward_scale=ppo.reward_scale, device=device or "cpu"
+            ),
+            learner_config_dict=_loss_settings(config, ppo) | {"clip_eps": ppo.clip_eps, "minibatches": minibatches},
+        )
+        .training(
+            lambda_=ppo.lambda_,
+            train_batch_size_per_learner=config.fragment_length * runners.num_envs * max(1, runners.num_runners),
+            minibatch_size=ppo.minibatch_env_steps,
+            num_epochs=ppo.epochs,
+            shuffle_batch_per_epoch=True,
+        )
+    )
+
+
+def impala_config(config: TrainConfig, spec: envs.TeamSpec) -> TeamIMPALAConfig:
+    """IMPALA with our runner, batch and learner. `num_runners` actors collect while the driver learns; with none the
+    driver does both in turn, on-policy."""
+    impala = config.impala
+    base = TeamIMPALAConfig()
+    base.result_timeout_s = impala.result_timeout_s
+    common = _common(base, config, spec, impala)
+    common.learners(
+        learner_class=TeamIMPALALearner,
+        learner_connector=lambda _obs_space, _act_space, device=None: VTraceBatch(
+            gamma=impala.gamma,
+            lambda_=impala.lambda_,
+            rho_clip=impala.rho_clip,
+            c_clip=impala.c_clip,
+            standardise_advantages=impala.standardise_advantages,
+            reward_scale=impala.reward_scale,
+            device=device or "cpu",
+        ),
+        learner_config_dict=_loss_settings(config, impala) | {"rho_clip": impala.rho_clip},
+    )
+    common.training(lambda_=impala.lambda_, train_batch_size_per_learner=impala.batch_env_steps)
+    # Nothing may wait for a runner that is stuck: neither for its constructor nor for an answer.
+    common.env_runners(validate_env_runners_after_construction=False, merge_env_runner_states=False)
+    common.fault_tolerance(env_runner_health_probe_timeout_s=1.0, env_runner_restore_timeout_s=30.0)
+    return base
+
+
+def _loss_settings(config: TrainConfig, learning: LearningSettings) -> dict[str, Any]:
+    """What the loss of every algorithm takes."""
+    return {
+        "value_coeff": learning.value_coeff,
+        "prediction_coeff": config.prediction.coeff,
+        "prediction_kinds": config.prediction.kinds,
+    }
+
+
+def _common(base: PPOConfig, config: TrainConfig, spec: envs.TeamSpec, learning: LearningSettings) -> PPOConfig:
+    """What all algorithms have: environment, network, runners, schedules, faults."""
+    runners = config.runners
+    gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    return (
+        base.environment(
             env=TeamGymEnv,
             env_config={"env": config.env},
             observation_space=observation_space(spec),
@@ -59,32 +123,16 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
             sample_timeout_s=runners.stall_timeout_s,
         )
         .learners(
-            learner_class=TeamPPOLearner,
-            learner_connector=lambda _obs_space, _act_space, device=None: TeamBatch(
-                gamma=ppo.gamma, lambda_=ppo.lambda_, reward_scale=ppo.reward_scale, device=device or "cpu"
-            ),
             num_learners=0,
             num_gpus_per_learner=1 if gpu else 0,
-            learner_config_dict={
-                "clip_eps": ppo.clip_eps,
-                "value_coeff": ppo.value_coeff,
-                "prediction_coeff": config.prediction.coeff,
-                "prediction_kinds": config.prediction.kinds,
-                "minibatches": minibatches,
-            },
             # RLlib's own pieces add an artificial step and standardise advantages over it; ours needs neither.
             add_default_connectors_to_learner_pipeline=False,
         )
         .training(
-            lr=[[0, ppo.learning_rate], [config.env_steps, ppo.learning_rate_end]],
-            entropy_coeff=[[0, ppo.entropy_coeff], [config.env_steps, ppo.entropy_coeff_end]],  # type: ignore[arg-type]
-            gamma=ppo.gamma,
-            lambda_=ppo.lambda_,
-            train_batch_size_per_learner=config.fragment_length * runners.num_envs * max(1, runners.num_runners),
-            minibatch_size=ppo.minibatch_env_steps,
-            num_epochs=ppo.epochs,
-            shuffle_batch_per_epoch=True,
-            grad_clip=ppo.grad_clip,
+            lr=[[0, learning.learning_rate], [config.env_steps, learning.learning_rate_end]],
+            entropy_coeff=[[0, learning.entropy_coeff], [config.env_steps, learning.entropy_coeff_end]],  # type: ignore[arg-type]
+            gamma=learning.gamma,
+            grad_clip=learning.grad_clip,
             grad_clip_by="global_norm",
             use_kl_loss=False,
         )
@@ -96,6 +144,13 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
         )
         .reporting(min_time_s_per_iteration=0, metrics_num_episodes_for_smoothing=100)
     )
+
+
+def stop(algorithm: Algorithm) -> None:
+    """Ends an algorithm and its runners, also runners that are stuck."""
+    if algorithm.env_runner_group is not None:
+        stop_runners(algorithm.env_runner_group)
+    algorithm.stop()
 
 
 def export_policy(algorithm: Algorithm, config: TrainConfig, spec: envs.TeamSpec, meta: dict[str, Any]) -> Policy:

@@ -93,18 +93,25 @@ class ImpalaSettings(LearningSettings):
     rho_clip: float = 1.0
     """Upper bound of the importance weights in the temporal differences (rho-bar)."""
     c_clip: float = 1.0
-    """Upper bound of the importance weights in the traces (c-bar)."""
+    """Upper bound of the importance weights in the traces (c-bar); at most rho_clip."""
+    standardise_advantages: bool = True
+    """Divide advantages by their spread in the batch, as PPO does; the paper does not. Without it the weight of the
+    entropy bonus depends on the size of the rewards."""
     batch_env_steps: int = 1024
-    """Environment steps (of the whole team) per update."""
+    """Environment steps (of the whole team) per update, which is one gradient step. Runners deliver num_envs x
+    fragment_env_steps at once, and a batch is whole deliveries."""
     fragment_env_steps: int = 32
     """Steps that each environment contributes to what a runner delivers at once."""
     result_timeout_s: float = 300.0
-    """A run whose learner delivers no result for this long fails with the reason."""
+    """A run whose learner delivers no result for this long fails with the reason. It includes the start of the runners,
+    and must be more than a batch takes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _positive(self, "rho_clip", "c_clip", "batch_env_steps", "fragment_env_steps", "result_timeout_s")
         _fraction(self, "lambda_")
+        if self.c_clip > self.rho_clip:  # V-trace's fixed point is that of a policy between the two only then
+            raise ValueError(f"c_clip must be at most rho_clip ({self.rho_clip}), got {self.c_clip}")
 
 
 @dataclass(frozen=True, kw_only=True)
