@@ -20,9 +20,9 @@ HAS_BALL = 0.03
 """A player so near to the ball (in half lengths of the pitch) is taken to have it."""
 SHOT_RANGE = 0.3
 """The ball is shot at the goal from within this distance (half lengths of the pitch)."""
-DANGER = 0.1
+DANGER = 0.15
 """An opponent so near to the ball (half lengths of the pitch) makes the player with the ball pass."""
-AHEAD = 0.7
+AHEAD = 0.8
 """Cosine of the angle to the goal within which that opponent is in the way."""
 GOAL = np.array((1.0, 0.0))
 LANES = 0.25
