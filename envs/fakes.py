@@ -131,8 +131,8 @@ class FakeTeamEnv:
         obs = {key: _random_in(box, rng).astype(box.dtype) for key, box in self.spec.spaces.items()}
         return obs | {"mask": np.ones_like(obs["mask"]), "who": np.arange(self.spec.num_agents, dtype=np.int16)}
 
-    def draw(self) -> np.ndarray:
-        """The tracked entities as dots, uint8 [H, W, 3]."""
+    def draw(self, attention: np.ndarray | None = None) -> np.ndarray:
+        """The tracked entities as dots, uint8 [H, W, 3]; attention is not drawn."""
         side = 8 * _CELL
         canvas = np.zeros((side, side, 3), np.uint8)
         for entity, (x, y) in enumerate((self._places * 0.5 + 0.5) * (side - 8)):
@@ -243,8 +243,8 @@ class MeetEnv:
         info = {"episode": {"per_capita_return": self._return, "met": float(terminated)}}
         return obs, rewards, terminated, truncated, info
 
-    def draw(self) -> np.ndarray:
-        """The grid: target white, players coloured, uint8 [H, W, 3]."""
+    def draw(self, attention: np.ndarray | None = None) -> np.ndarray:
+        """The grid: target white, players coloured, uint8 [H, W, 3]; attention is not drawn."""
         cells = np.full((self._side, self._side, 3), 40, np.uint8)
         cells[self._target[1], self._target[0]] = 255
         canvas = cells.repeat(_CELL, 0).repeat(_CELL, 1)

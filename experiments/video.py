@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 
 import agents
-from experiments import flags, media, runs
+from experiments import attention_figures, flags, media, runs
 from experiments.evaluate_marl import chosen_mode
 from experiments.flags import say
 from experiments.progress import Steps
@@ -40,7 +40,9 @@ class VideoCommand:
     deterministic: bool | None = None
     """Most likely actions instead of samples; the run's own choice if omitted."""
     attention: bool = True
-    """Draw who attends to whom."""
+    """Draw who attends to whom, mean over heads."""
+    heads: bool = False
+    """Draw a panel for each attention head."""
 
 
 def video_command(args: list[str]) -> int:
@@ -70,7 +72,7 @@ def video_command(args: list[str]) -> int:
             episodes=command.episodes,
             steps=command.steps,
             deterministic=chosen_mode(command.run, command.deterministic),
-            draw_attention=command.attention,
+            draw="heads" if command.heads else "mean" if command.attention else "plain",
         ):
             frames.append(frame)
             progress.update(len(frames) - 1)
@@ -84,7 +86,7 @@ def _write(command: VideoCommand, frames: list[media.Frame]) -> None:
 
     tracking.write_video(command.output, clip(frames, command.fps), command.fps)
     maps = command.output.with_name(command.output.stem + "-attention.png")
-    tracking.write_png(maps, media.attention_figure(frames, f"attention in episode {command.episode}"))
+    tracking.write_png(maps, attention_figures.overview(frames, f"attention in episode {command.episode}"))
     say(f"{command.output} ({len(frames)} frames) and {maps}")
     for frame in frames:
         if frame.ended:
@@ -97,11 +99,19 @@ def clip(frames: list[media.Frame], fps: int) -> list[np.ndarray]:
 
 
 def picture(tracker: "Tracker", policy: agents.Policy, config: TrainConfig, step: int, clip_steps: int) -> None:
-    """Clip and attention maps into TensorBoard and media/: held-out episodes, `clip_steps` steps of them."""
+    """A clip and what the policy attends to into TensorBoard and media/: `clip_steps` steps of held-out episodes."""
     if clip_steps == 0:
         return
     frames = list(
         media.play(policy, config.env, episodes=5, steps=clip_steps, deterministic=config.evaluation.deterministic)
     )
-    tracker.image("attention", step, media.attention_figure(frames, f"attention after {step:,} environment steps"))
+    after = f"after {step:,} environment steps"
+    tracker.image("attention", step, attention_figures.overview(frames, f"attention {after}"))
+    if media.attends(policy):
+        seen, scene = media.looks(frames), frames[0].scene
+        field = attention_figures.field_figure(
+            seen, scene, f"attention over the field {after}", media.ground(config.env)
+        )
+        tracker.image("attention_pitch", step, field)
+        tracker.image("attention_phases", step, attention_figures.phases_figure(seen, scene, f"attention {after}"))
     tracker.video("clip", step, clip(frames, FPS), FPS)

@@ -110,7 +110,8 @@ def _ball(draw: ImageDraw.ImageDraw, frame: Frame) -> None:
 
 
 def _attention(image: Image.Image, frame: Frame, weights: np.ndarray) -> Image.Image:
-    """Lines between controlled players: the more agent a attends to agent b, the wider and brighter at b's end."""
+    """Wedges from each controlled player to the others, widening: the more agent a attends to b, the broader at b's end
+    and the brighter."""
     overlay = Image.new("RGBA", image.size, (*_ATTENTION, 0))
     draw = ImageDraw.Draw(overlay)
     table = frame.table()
@@ -121,10 +122,14 @@ def _attention(image: Image.Image, frame: Frame, weights: np.ndarray) -> Image.I
         length = float(np.hypot(*way))
         if weight < 0.02 or length < 1 or min(frame.controlled[a], frame.controlled[b]) < 0:
             continue
-        aside = np.array((-way[1], way[0])) / length * 3 * _OVER  # so that a to b and b to a lie side by side
-        ends = (*(spots[a] + aside), *(spots[b] + aside))
+        along = way / length
+        across = np.array((-along[1], along[0]))
         share = min(weight, 1.0)
-        draw.line(ends, fill=(*_ATTENTION, round(30 + 200 * share)), width=round((1 + 5 * share) * _OVER))
+        asks = spots[a] + across * 2 * _OVER  # so that a to b and b to a lie side by side
+        answers = spots[b] + across * 2 * _OVER - along * min(_RING * _OVER, length / 2)
+        broad = across * (1 + 6 * share) * _OVER
+        wedge = [tuple(asks), tuple(asks + across * _OVER), tuple(answers + broad), tuple(answers)]
+        draw.polygon(wedge, fill=(*_ATTENTION, round(40 + 200 * share)))
     return Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB")
 
 

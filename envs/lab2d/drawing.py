@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw
 
 _SHORT_SIDE = 416
 """Pictures are enlarged by a whole factor to about this length of their shorter side [px]."""
-_BAR = 20
+CAPTION = 20
 """Height of the caption [px]."""
 _LINE = (255, 210, 0)
 _FAINTEST = 0.05
@@ -24,7 +24,7 @@ def draw_world(
     other one. Returns: uint8 [H, W, 3]. Raises: ValueError for attention of a wrong shape."""
     factor = max(1, round(_SHORT_SIDE / min(rgb.shape[:2])))
     height, width = rgb.shape[0] * factor, rgb.shape[1] * factor
-    canvas = Image.new("RGB", (width, height + _BAR))
+    canvas = Image.new("RGB", (width, height + CAPTION))
     canvas.paste(Image.fromarray(rgb).resize((width, height), Image.Resampling.NEAREST), (0, 0))
     if attention is not None and cells is not None:
         if np.shape(attention) != (len(cells), len(cells)):
