@@ -46,15 +46,9 @@ def football(level: str, *, opponent: OpponentSettings | None = None, **env: Any
         env=FootballConfig(level=level, rewards="scoring,checkpoints", reset_pool=64, **env),
         opponent=opponent or OpponentSettings(),
         network=NetworkConfig(hidden=256),
-        # Many passes over small batches: the engine's steps are what is short.
-        ppo=PPOSettings(
-            gamma=0.993,
-            batch_env_steps=2048,
-            minibatch_env_steps=512,
-            epochs=10,
-            learning_rate=7e-4,
-            entropy_coeff=0.006,
-        ),
+        # Much entropy and small steps: with a larger step the team is soon content with shooting at once, which scores
+        # in a fifth of the episodes, and stays there.
+        ppo=PPOSettings(gamma=0.995, epochs=6, learning_rate=4e-4, entropy_coeff=0.02, entropy_coeff_end=0.002),
         runners=RunnerSettings(num_envs=8),
         evaluation=EvalSettings(episodes=100, interval_episodes=20, deterministic=False),
         env_steps=2_000_000,
@@ -66,9 +60,7 @@ def empty_goal() -> TrainConfig:
     config = football("team_empty_goal_close")
     return replace(
         config,
-        ppo=replace(
-            config.ppo, batch_env_steps=1024, minibatch_env_steps=256, epochs=4, learning_rate=1e-3, entropy_coeff=0.01
-        ),
+        ppo=PPOSettings(gamma=0.993, batch_env_steps=1024, minibatch_env_steps=256, learning_rate=1e-3),
         env_steps=60_000,
     )
 
