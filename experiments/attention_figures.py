@@ -12,7 +12,7 @@ from marl.attention_maps import RELATIONS, Look, Means, by_distance, by_offset, 
 from marl.phases import Scene
 
 FEWEST, FEWEST_EPISODES = 4, 2
-"""Cells of a map and points of a curve with fewer moments, or from one episode of several, are left out."""
+"""Cells of a map and points of a curve with fewer moments, or from fewer episodes (or a fifth of them), stay empty."""
 CELL = {"football": 7.0, "grid": 2.0, "other": 0.2}
 """About the side of a cell on a map of the field [unit]."""
 OFFSETS = (9, 11)
@@ -32,14 +32,12 @@ def _plt() -> Any:
     return plt
 
 
-def _colours(agents: int) -> dict[str, Any]:
-    """How weights become colours. agents: A."""
+def _colours(agents: int, missing: str | tuple[float, ...] = _MISSING) -> dict[str, Any]:
+    """How weights become colours. agents: A; missing: the colour of no weight."""
     from matplotlib import colormaps
     from matplotlib.colors import TwoSlopeNorm
 
-    cmap = colormaps["RdBu_r"].copy()
-    cmap.set_bad(_MISSING)
-    return {"cmap": cmap, "norm": TwoSlopeNorm(1 / agents, 0, 1)}
+    return {"cmap": colormaps["RdBu_r"].with_extremes(bad=missing), "norm": TwoSlopeNorm(1 / agents, 0, 1)}
 
 
 def _pixels(figure: Any) -> np.ndarray:
@@ -138,7 +136,7 @@ def player_labels(seen: list[Look], scene: Scene, rows: np.ndarray) -> list[str]
 
 def _known(means: Means, seen: int) -> np.ndarray:
     """[G] bool: groups with enough moments from enough of the `seen` episodes."""
-    return (means.moments >= FEWEST) & (means.episodes >= min(FEWEST_EPISODES, seen))
+    return (means.moments >= FEWEST) & (means.episodes >= min(max(FEWEST_EPISODES, seen // 5), seen))
 
 
 def field_figure(seen: list[Look], scene: Scene, title: str, ground: np.ndarray | None = None) -> np.ndarray:
@@ -182,11 +180,10 @@ def _map(
 ) -> Any:
     """One heat map; y grows downwards, as in the pictures."""
     extent = (-half[0], half[0], half[1], -half[1])
-    colours = _colours(agents)
     if ground is not None:
         axes.imshow(ground.mean(-1) * 0.8 + 20, cmap="gray", vmin=0, vmax=255, extent=extent)
-        colours["cmap"].set_bad(alpha=0)
-    drawn = axes.imshow(values, extent=extent, alpha=1.0 if ground is None else 0.85, **colours)
+    colours = _colours(agents) if ground is None else _colours(agents, (0.0, 0.0, 0.0, 0.0)) | {"alpha": 0.85}
+    drawn = axes.imshow(values, extent=extent, **colours)
     axes.set(xlim=extent[:2], ylim=extent[2:])
     axes.tick_params(labelsize=8)
     return drawn

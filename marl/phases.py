@@ -1,11 +1,12 @@
 """What goes on at a moment of an episode, and how to speak of the players: what figures of attention are split by.
 
-| environment      | phases                                                                                          |
-|------------------|-------------------------------------------------------------------------------------------------|
-| football         | a set piece (the game waits for a restart); nobody's ball (in flight or loose); the other team's|
-|                  | ball; own ball in the own half, up to the final third of the pitch, and in it                   |
-| lab2d clean_up   | how many of the team are at the river, the upper RIVER_ROWS rows of the map: none, some, all    |
-| everything else  | the thirds of the longest episode                                                               |
+| environment     | phases                                                                                           |
+|-----------------|--------------------------------------------------------------------------------------------------|
+| football        | a set piece (the game waits for a restart); own pass or shot (nobody has the ball, an own player |
+|                 | had it last); loose ball (nobody has it otherwise); other team's ball; own ball in the own half, |
+|                 | up to the final third of the pitch, and in it                                                    |
+| lab2d clean_up  | how many of the team are at the river, the upper RIVER_ROWS rows of the map: none, some, all     |
+| everything else | the thirds of the longest episode                                                                |
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ import numpy as np
 from envs.football.frame import FIELD_HALF_WIDTH, GAME_MODES, METRES, NUM_COLUMNS, ROLES, Frame, X
 from envs.team import Obs, TeamEnv, TeamSpec
 
-FOOTBALL = ("set piece", "nobody's ball", "other team's ball", "own ball, own half", "own ball, middle", "final third")
+FOOTBALL = (
+    "set piece", "own pass or shot", "loose ball", "other team's ball",
+    "own ball, own half", "own ball, middle", "own ball, final third",
+)  # fmt: skip
 CLEAN_UP = ("nobody at the river", "some at the river", "all at the river")
 THIRDS = ("first third", "second third", "last third")
 RIVER_ROWS = 8
@@ -73,7 +77,8 @@ def phase(env: TeamEnv, obs: Obs, step: int) -> int:
     """Index into the scene's `phases` of the moment that `obs` shows. step: steps of the episode so far."""
     moment = _moment(env)
     if moment is not None:
-        return football_phase(moment)
+        statistics: Any = getattr(env, "statistics")  # noqa: B009 (no field of every environment)
+        return football_phase(moment, statistics.last_side)
     if _is_clean_up(env.spec):
         return clean_up_phase(obs["positions"], env.spec.step_scale[1])
     return third(step, env.spec.max_steps)
@@ -85,14 +90,16 @@ def holder(env: TeamEnv) -> int:
     return moment.owner if moment is not None and moment.owner_side == 0 else -1
 
 
-def football_phase(frame: Frame) -> int:
-    """Index into FOOTBALL."""
+def football_phase(frame: Frame, last_side: int) -> int:
+    """Index into FOOTBALL. last_side: 0 if an own player had the ball last, 1 for the other team, -1 for nobody."""
     if GAME_MODES[frame.mode] != "normal":
         return 0
-    if frame.owner_side != 0:
-        return 1 if frame.owner < 0 else 2
+    if frame.owner < 0:
+        return 1 if last_side == 0 else 2
+    if frame.owner_side == 1:
+        return 3
     ball = frame.values[-NUM_COLUMNS + X]
-    return 3 if ball < 0 else 4 if ball < _FINAL_THIRD else 5
+    return 4 if ball < 0 else 5 if ball < _FINAL_THIRD else 6
 
 
 def clean_up_phase(positions: np.ndarray, row_height: float) -> int:

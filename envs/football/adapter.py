@@ -45,7 +45,7 @@ class FootballTeamEnv:
             self._other_observer = Observer(config.view, config.opponents, other, own, **settings)
             self.opponent_spec = self._describe(self._other_observer, config.opponents, max_steps, 0)
         self._checkpoints = Checkpoints()
-        self._statistics = Statistics()
+        self.statistics = Statistics()
         self._pool = ResetPool(config.reset_pool) if config.reset_pool else None
         self._rng = np.random.default_rng()
         self._playing = False
@@ -80,7 +80,7 @@ class FootballTeamEnv:
         else:
             match.reset(episode_seed(int(self._rng.integers(OWN_SEEDS))))
         self._checkpoints.collected = 0
-        self._statistics.start()
+        self.statistics.start()
         self._playing = True
         return self._observe(match, out, first=True)
 
@@ -95,13 +95,13 @@ class FootballTeamEnv:
             raise RuntimeError(f"{self.spec.env} is not in an episode; call reset first")
         goals, terminated = match.step(chosen, others)
         frame = match.moment()
-        self._statistics.step(frame)
+        self.statistics.step(frame)
         reward = float(goals)
         if self._rings_pay:
             reward += self._checkpoints.reward(frame, goals)
         truncated = not terminated and frame.step >= match.duration
         self._playing = not (terminated or truncated)
-        info = {} if self._playing else {"episode": _goals(frame) | self._statistics.numbers()}
+        info = {} if self._playing else {"episode": _goals(frame) | self.statistics.numbers()}
         rewards = self._nothing + reward if reward else self._nothing.copy()
         return self._observe(match, out), rewards, terminated, truncated, info
 
@@ -140,7 +140,7 @@ class FootballTeamEnv:
         extra = {
             "playing": self._playing,
             "collected": self._checkpoints.collected,
-            "statistics": self._statistics.memory(),
+            "statistics": self.statistics.memory(),
             "view": [self.config.view, self.config.stack],
             "memory": self._observer.memory(),
             "other_memory": self._other_observer.memory() if self._other_observer is not None else [],
@@ -156,7 +156,7 @@ class FootballTeamEnv:
         match = self.match
         extra = match.restore(snapshot)
         self._playing, self._checkpoints.collected = extra["playing"], extra["collected"]
-        self._statistics.remember(extra["statistics"])
+        self.statistics.remember(extra["statistics"])
         obs = self._observe(match, None, first=True)
         if extra["view"] != [self.config.view, self.config.stack]:
             return obs

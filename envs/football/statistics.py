@@ -72,6 +72,11 @@ class Statistics:
         elif self._owner >= 0:
             self._leave(values)
 
+    @property
+    def last_side(self) -> int:
+        """0 if the own team has or last had the ball in this stretch of play, 1 for the other one, -1 for nobody."""
+        return self._side if self._owner >= 0 else -1
+
     def _towards_goal(self, values: list[float]) -> float:
         return values[_BALL + DX] if self._side == 0 else -values[_BALL + DX]
 

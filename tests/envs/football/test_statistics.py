@@ -124,6 +124,14 @@ def test_a_goal_is_a_shot_on_target_of_the_last_owner_unless_it_is_an_own_goal()
     check(wide, shots=1, shots_on_target=1)
 
 
+def test_who_had_the_ball_last_is_known_until_the_game_stops():
+    statistics, seen = Statistics(), []
+    for one in [frame(), frame(0), frame(), frame(OTHER), frame(), frame(mode=3), frame(0, mode=5), frame()]:
+        statistics.step(one)
+        seen.append(statistics.last_side)
+    assert seen == [-1, 0, 0, 1, 1, -1, -1, -1]
+
+
 def test_a_new_episode_begins_at_zero_and_a_memory_goes_through_json():
     frames = [*flight((0, 0), (0.3, 0.1), 6), frame(1, (0.3, 0.1)), *flight((0.6, 0.1), GOAL, 8, owner=1), frame(OTHER)]
     for cut in range(len(frames)):
