@@ -1,4 +1,4 @@
-"""`tandem eval` of a team: held-out episodes of a trained policy beside the random policy."""
+"""`tandem eval` of a team: held-out episodes of a trained policy beside the random policy, or matches (--against)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,22 @@ from experiments.flags import say
 from experiments.progress import Steps
 from marl import EvalSettings
 from marl.evaluation import RANDOM, Episode, evaluate, summarise, write_jsonl
+from marl.players import NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCommand:
     """Flags of `tandem eval`."""
 
-    run: tyro.conf.Positional[Path]
-    """A run folder (its newest checkpoint), a checkpoint, or a policy folder."""
+    run: tyro.conf.Positional[str]
+    """A run folder (its newest checkpoint), a checkpoint, or a policy folder; or random, idle, scripted, builtin_ai."""
+    against: tuple[str, ...] = ()
+    """Play matches against these instead, with the sides swapped on every seed; with several, all play each other.
+    Each is what RUN may be."""
     episodes: int | None = None
     """Held-out episodes; the run's own number if omitted."""
+    pairs: int | None = None
+    """With --against: seeds per match, each played twice; 20 if omitted."""
     seed: int = 0
     """Which set of held-out seeds."""
     deterministic: bool | None = None
@@ -38,32 +44,33 @@ class EvalCommand:
     workers: int = 1
     """Processes that play."""
     output: Path | None = None
-    """Also write every episode as JSON lines here."""
+    """Also write every episode, or every game, as JSON lines here."""
 
 
 def eval_command(args: list[str]) -> int:
-    """Evaluates a trained policy on held-out seeds, beside the random policy."""
+    """Evaluates a trained policy on held-out seeds, beside the random policy; or plays matches (--against)."""
     command = flags.parse(
         EvalCommand,
         args,
         prog="tandem eval",
-        example="tandem eval runs/football-empty-goal/20260101-120000-0 --episodes 100",
+        example="tandem eval runs/football-empty-goal/20260101-120000-0 --episodes 100\n"
+        "Example: tandem eval runs/football-5v5/20260101-120000-0 --against builtin_ai scripted --pairs 30",
         about=eval_command.__doc__ or "",
     )
-    for name in ("episodes", "workers"):
-        value = getattr(command, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
-    if command.output:
-        flags.check_writable(command.output)
-    if command.seed < 0:
-        raise ValueError(f"--seed must not be negative, got {command.seed}")
-    env = envs.config(command.env) if command.env is not None else runs.environment_of(command.run)
-    is_run = (command.run / "config.json").is_file()
-    count = command.episodes or (runs.read(command.run)[1].evaluation if is_run else EvalSettings()).episodes
+    check(command)
+    if command.against:
+        from experiments.evaluate_match import match_command
+
+        return match_command(command)
+    env = environment(command)
+    is_run = command.run not in NAMES and (Path(command.run) / "config.json").is_file()
+    count = command.episodes or (runs.read(Path(command.run))[1].evaluation if is_run else EvalSettings()).episodes
     deterministic = chosen_mode(command.run, command.deterministic)
     results = {}
-    who: dict[str, Any] = {"trained": find(command.run)} | ({RANDOM: RANDOM} if command.random else {})
+    trained = "trained" if command.run not in NAMES else command.run
+    who = {trained: command.run if command.run in NAMES else find(command.run)}
+    if command.random:
+        who[RANDOM] = RANDOM
     for name, policy in who.items():
         results[name] = evaluate_with_progress(
             f"evaluating {name}",
@@ -75,16 +82,44 @@ def eval_command(args: list[str]) -> int:
             workers=command.workers,
         )
     summaries = {name: summarise(episodes) for name, episodes in results.items()}
-    print_comparison(summaries, count, env.level)
+    against = " against the built-in AI" if getattr(env, "opponents", 0) else ""  # whoever it was in training
+    print_comparison(summaries, count, env.level + against)
     if command.output:
-        write_jsonl(command.output, results["trained"])
+        write_jsonl(command.output, results[trained])
         say(f"episodes: {command.output}")
     return 0
 
 
-def chosen_mode(path: Path, asked: bool | None) -> bool:
+def check(command: EvalCommand) -> None:
+    """Raises ValueError for flags that cannot be meant."""
+    for name in ("episodes", "pairs", "workers"):
+        value = getattr(command, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if command.seed < 0:
+        raise ValueError(f"--seed must not be negative, got {command.seed}")
+    if command.against and command.episodes is not None:
+        raise ValueError("--episodes does not count with --against: each seed is played twice; give --pairs")
+    if command.pairs is not None and not command.against:
+        raise ValueError("--pairs counts with --against only; give --episodes")
+    if command.output:
+        flags.check_writable(command.output)
+
+
+def environment(command: EvalCommand) -> envs.EnvConfig:
+    """Where to play: what --env names, else what the policy was made for."""
+    if command.env is not None:
+        return envs.config(command.env)
+    if command.run in NAMES:
+        raise ValueError(f"{command.run} plays anything; name an environment with --env")
+    return runs.environment_of(Path(command.run))
+
+
+def chosen_mode(path: str | Path, asked: bool | None) -> bool:
     """Whether to play the most likely actions: what was asked, else what the policy was trained to be judged by."""
-    return bool(agents.load(path).meta.get("deterministic", False)) if asked is None else asked
+    if asked is not None or path in NAMES:
+        return bool(asked)
+    return bool(agents.load(path).meta.get("deterministic", False))
 
 
 def evaluate_with_progress(

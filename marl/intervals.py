@@ -23,7 +23,7 @@ def student(values: np.ndarray) -> tuple[float, float]:
     from scipy.stats import t  # scipy takes a second to import, and only this line needs it
 
     half = float(t.ppf(0.975, count - 1)) * values.std(ddof=1) / np.sqrt(count)
-    return mean - half, mean + half
+    return float(mean - half), float(mean + half)
 
 
 def share_of_pairs(values: np.ndarray) -> tuple[float, float]:

@@ -9,8 +9,11 @@ import torch
 
 import envs
 from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
-from marl.evaluation import Episode, confidence_interval, evaluate, play, summarise, write_jsonl
+from agents.policy import gumbel
+from marl import players
+from marl.evaluation import Episode, Job, confidence_interval, evaluate, play, play_jobs, summarise, write_jsonl
 from marl.seeds import eval_seed
+from tests.marl.duel import DuelConfig
 
 HARVEST = envs.config("lab2d/commons_harvest", players=2, steps=12)
 
@@ -59,6 +62,98 @@ def test_an_episode_can_be_replayed_by_hand(meeting):
         assert episode.seed == eval_seed(2, number)
         assert (episode.length, episode.metrics) == (length, info["episode"])
         assert episode.return_mean == pytest.approx(total, abs=1e-6)
+
+
+def test_sampled_episodes_can_be_replayed_by_hand(meeting):
+    """The generator of episode number n is (seed of n, 2), and of its opponent (seed of n, 3)."""
+    env = DuelConfig(opponents=2)
+    policy, rival = policy_for(env), policy_for(DuelConfig(steps=13))
+    torch.nn.init.normal_(rival.network.policy[-1].weight)
+    for number, episode in enumerate(evaluate(policy, env, opponent=rival, episodes=4, seed=2)):
+        team, seed = env.build(), eval_seed(2, number)
+        rngs = [np.random.default_rng((seed, side)) for side in (2, 3)]
+        obs, over, info = team.reset(seed), False, {}
+        while not over:
+            actions = []
+            for who, seen, rng in zip((policy, rival), (obs, team.observe_opponents()), rngs, strict=True):
+                logits = who.output({key: value[None] for key, value in seen.items()}).logits[0].numpy()
+                actions.append((logits + gumbel(rng.random(logits.shape, dtype=np.float32))).argmax(-1))
+            obs, _, _, over, info = team.step(*actions)
+        assert episode.metrics == info["episode"]
+
+
+def test_random_play_is_what_it_always_was(meeting):
+    """Numbers of an earlier version, so that old results stay comparable."""
+    returns = [0.333333, 1.166667, 0.0, 0.166667, -0.333333, -0.666667]
+    played = evaluate("random", meeting(side=2, absent=0.3), episodes=6, seed=3)
+    assert [episode.length for episode in played] == [9, 6, 9, 9, 9, 9]
+    assert [episode.return_mean for episode in played] == pytest.approx(returns, abs=1e-6)
+
+
+def test_without_an_opponent_the_engine_plays_the_other_side_whoever_it_was_in_training():
+    trained_against_somebody, plain = DuelConfig(opponents=2), DuelConfig()
+    policy = policy_for(plain)
+    against_engine = evaluate(policy, trained_against_somebody, episodes=5)
+    assert against_engine == evaluate(policy, plain, episodes=5)
+    assert against_engine == evaluate(policy, plain, opponent="builtin_ai", episodes=5)
+    assert against_engine != evaluate(policy, plain, opponent="idle", episodes=5)
+    assert evaluate(policy, plain, opponent="idle", episodes=5) == evaluate(
+        policy, trained_against_somebody, opponent="idle", episodes=5
+    )
+
+
+@pytest.mark.parametrize("opponent", ["random", "policy"])
+def test_games_against_an_opponent_do_not_depend_on_how_many_are_played_side_by_side(opponent):
+    env = DuelConfig()
+    rival = policy_for(env) if opponent == "policy" else opponent
+    one, many = (evaluate("random", env, opponent=rival, episodes=9, num_envs=n) for n in (1, 4))
+    assert one == many
+
+
+def test_an_opponent_that_does_not_fit_is_named():
+    rival = players.PolicyPlayer(policy_for(DuelConfig(players=3)), name="runs/rival")
+    with pytest.raises(ValueError, match=r"^opponent runs/rival: the policy does not fit .*num_agents is 2"):
+        evaluate("random", DuelConfig(), opponent=rival, episodes=1)
+
+
+def test_one_team_alone_has_no_opponent():
+    with pytest.raises(ValueError, match=r"^commons_harvest has one team and no other side"):
+        evaluate("random", HARVEST, opponent="random", episodes=1)
+
+
+def test_a_policy_plays_as_it_was_trained_to_be_judged_if_asked(meeting):
+    env = meeting(side=9, steps=40)
+    policy = policy_for(env)
+    policy.meta["deterministic"] = True
+    assert evaluate(policy, env, episodes=3, deterministic=None) == evaluate(
+        policy, env, episodes=3, deterministic=True
+    )
+    policy.meta["deterministic"] = False
+    assert evaluate(policy, env, episodes=3, deterministic=None) == evaluate(policy, env, episodes=3)
+
+
+def test_jobs_come_back_in_order_with_one_count_of_progress():
+    seen, env = [], DuelConfig()
+    jobs = [Job(player="random", env=env, numbers=numbers) for numbers in (range(3), [7, 2])]
+    first, second = play_jobs(jobs, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 5) for done in range(1, 6)]
+    assert [episode.number for episode in first + second] == [0, 1, 2, 2, 7]
+    assert first == evaluate("random", env, episodes=3)
+
+
+@pytest.mark.engine("football")
+def test_the_left_team_sees_the_same_whoever_plays_the_right_one():
+    """So a policy trained against somebody can be judged against the engine's AI."""
+    specs, seen = [], []
+    for opponents in (0, 4):
+        team = envs.make_team("football/5_vs_5", opponents=opponents)
+        specs.append(ObservationSpec.from_team(team.spec))
+        obs = team.reset(5)
+        seen.append({key: value.copy() for key, value in obs.items()})
+        team.close()
+    assert specs[0] == specs[1]
+    for key in seen[0]:
+        np.testing.assert_array_equal(seen[0][key], seen[1][key])
 
 
 def test_another_seed_plays_other_episodes(meeting):
