@@ -59,6 +59,31 @@ def describe(preset: str, config: Any) -> dict[str, Any]:
 def create(runs_dir: Path, preset: str, config: Any, command: list[str]) -> Path:
     """Makes a new run folder. It appears with its config.json in it or not at all."""
     parent = runs_dir / preset
+    staging = _staged(parent, runs_dir, preset, config, command)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.seed}"
+    for attempt in range(1000):
+        target = parent / (stem if attempt == 0 else f"{stem}-{attempt + 1}")
+        try:
+            if not target.exists():
+                staging.rename(target)
+                return target
+        except OSError:  # another run took the name in this very moment
+            continue
+    raise RuntimeError(f"no free name for a run under {parent}")
+
+
+def create_at(run: Path, preset: str, config: Any, command: list[str]) -> None:
+    """Makes the run folder `run`, with its config.json in it or not at all. Raises ValueError if it is there."""
+    staging = _staged(run.parent, run.parent, preset, config, command)
+    try:
+        staging.rename(run)
+    except OSError:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise ValueError(f"cannot make the run folder {run}: it is there already") from None
+
+
+def _staged(parent: Path, runs_dir: Path, preset: str, config: Any, command: list[str]) -> Path:
+    """A run folder under a temporary name in `parent`."""
     staging = parent / f".new-{os.getpid()}-{time.time_ns()}"
     try:
         staging.mkdir(parents=True)
@@ -76,16 +101,7 @@ def create(runs_dir: Path, preset: str, config: Any, command: list[str]) -> Path
     except ValueError:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.seed}"
-    for attempt in range(1000):
-        target = parent / (stem if attempt == 0 else f"{stem}-{attempt + 1}")
-        try:
-            if not target.exists():
-                staging.rename(target)
-                return target
-        except OSError:  # another run took the name in this very moment
-            continue
-    raise RuntimeError(f"no free name for a run under {parent}")
+    return staging
 
 
 def read(run: Path) -> tuple[str, Any]:

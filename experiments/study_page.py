@@ -1,0 +1,262 @@
+"""The page of a study: an answer to each claim with its interval, tables, figures, and how it was run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import files, flags, marl_eval_json, statistics, study_results
+from experiments.presets.study import LEARNING_RATE_FACTORS, TUNING_SEED
+from experiments.study_claims import CLAIMS, MARGIN, UNDECIDED, Row, answer, rows
+from experiments.study_plan import Grid, Node
+from experiments.study_results import TaskScores
+
+COVERAGE = {3: 0.81, 5: 0.95, 10: 0.95}
+"""Runs -> how often a 95% bootstrap interval of a difference of interquartile means holds the true one, for normal
+scores: `experiments.statistics.coverage(runs)`."""
+INTRODUCTION = """\
+The arms re-implement Shang, Espeholt, Raichuk and Salimans 2021 (arXiv 2104.09402) from the abstract: attention with
+explicit connections across agents (`acam`), the predictive objective as an auxiliary loss (`+aux`) and as pre-training
+(`+pretrain`), beside agents on their own (`independent`) and agents that share the mean of what they know (`meanpool`).
+No number here is the paper's, and where the paper's setting is not known the answer is about ours."""
+RULE = f"""\
+The rule was fixed before the study was run (`experiments/study_claims.py`). Two arms are compared over seeds by the
+mean height of the learning curve ("learns faster"), or by the return against opponents that training never met
+("generalises"), both normalised per task: 0 is the random policy, 1 the task's reference. "Reproduced": the whole 95%
+interval of the difference lies above 0. "Not reproduced": it lies below 0, or within {MARGIN} of 0 on both sides.
+The bootstrap interval of the difference of interquartile means and Welch's t interval of the difference of means must
+both say so, and no planned seed may be missing; everything else is "undecided". Intervals are stratified percentile
+bootstraps with {statistics.REPETITIONS:,} repetitions and a fixed seed. With few runs they are too narrow: for normal
+scores they hold the true difference in {COVERAGE[3]:.0%} of cases with 3 runs, {COVERAGE[5]:.0%} with 5,
+{COVERAGE[10]:.0%} with 10. That is why Welch's interval has a say. Several claims and tasks are looked at, each at 95%
+and without a correction."""
+
+
+def write(nodes: list[Node], grid: Grid, output: Path, size: str) -> Path:
+    """Everything about a study into `output`: agent-centric.md, and a folder of figures and numbers beside it.
+
+    Returns: the page. Raises: ValueError if nothing is done yet, or the folder cannot be written.
+    """
+    document = study_results.gather(nodes, grid, size)
+    page = output / "agent-centric.md"
+    flags.check_writable(page)
+    folder = output / "agent-centric"
+    folder.mkdir(exist_ok=True)
+    study_results.write(folder / "results.json", document)
+    files.write_text(folder / "marl-eval.json", json.dumps(marl_eval_json.layout(document)) + "\n")
+    tasks = study_results.scores(document)
+    if not tasks:
+        raise ValueError(f"nothing of the study in {grid.folder} is done yet: no task has a cell and the random policy")
+    figures = _figures(folder, tasks)
+    files.write_text(page, text(document, tasks, figures, folder.name))
+    return page
+
+
+def _figures(folder: Path, tasks: list[TaskScores]) -> list[tuple[str, str]]:
+    """Draws them. Returns (file, what it shows)."""
+    from experiments import study_figures  # imports matplotlib
+
+    found = []
+    for task in tasks:
+        name = f"curves-{task.task}.png"
+        study_figures.learning_curves(folder / name, task)
+        found.append((name, f"Learning curves, {task.title}"))
+    study_figures.bars(folder / "scores.png", tasks)
+    found.append(("scores.png", "Normalised scores: interquartile mean, 95% interval, and the seeds as dots"))
+    if any(rows(comparison, tasks) for claim in CLAIMS for comparison in claim.comparisons):
+        study_figures.improvements(folder / "improvement.png", tasks)
+        found.append(("improvement.png", "Probability that a run of the first arm is better than one of the second"))
+    return found
+
+
+def text(document: dict[str, Any], tasks: list[TaskScores], figures: list[tuple[str, str]], folder: str) -> str:
+    """The page in Markdown."""
+    parts = [
+        "# The agent-centric study\n",
+        INTRODUCTION + "\n",
+        _missing(document),
+        "## Answers\n",
+        _answers(tasks),
+        RULE + "\n",
+        "## All comparisons\n",
+        _comparisons(tasks),
+        *(f"![{what}]({folder}/{name})\n\n{what}.\n" for name, what in figures),
+        "## Scores\n",
+        *(_scores(document["tasks"][task.task], task) for task in tasks),
+        "## How it was run\n",
+        _how(document, tasks, folder),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(head: list[str], body: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _missing(document: dict[str, Any]) -> str:
+    parts = []
+    cells = [
+        key for key in document["missing"] if key.count("/") == 2 and not key.split("/")[1].startswith(("rec", "pre"))
+    ]
+    if cells:
+        parts.append(f"**Not finished**: {len(cells)} cells are not done, and nothing that needs them is answered.")
+    if document["stale"]:
+        parts.append(f"{len(document['stale'])} results were made for another configuration and are not counted.")
+    return " ".join(parts) + "\n" if parts else ""
+
+
+def _answers(tasks: list[TaskScores]) -> str:
+    body = []
+    for claim in CLAIMS:
+        row = answer(claim, tasks)
+        first = claim.comparisons[0]
+        if row is None:
+            body.append([claim.name, claim.text, f"**{UNDECIDED}**", "not measured", f"{first.better} - {first.worse}"])
+            continue
+        what = f"{first.better} - {first.worse}, {row.task}, n = {row.runs[0]} and {row.runs[1]}"
+        body.append([claim.name, claim.text, f"**{row.verdict}**" + _note(row), _interval(row.difference), what])
+    return _table(["", "claim", "answer", "difference [95% bootstrap]", "of"], body)
+
+
+def _note(row: Row) -> str:
+    return f" ({row.note})" if row.note else ""
+
+
+def _interval(estimate: statistics.Estimate, digits: int = 3) -> str:
+    value, low, high = (float(end) for end in (estimate.value, estimate.low, estimate.high))
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def _comparisons(tasks: list[TaskScores]) -> str:
+    body = []
+    for claim in CLAIMS:
+        for comparison in claim.comparisons:
+            for row in rows(comparison, tasks):
+                low, high = row.welch
+                better = row.improvement
+                body.append(
+                    [
+                        claim.name,
+                        f"{comparison.better} - {comparison.worse}",
+                        row.task,
+                        f"{row.runs[0]}, {row.runs[1]}",
+                        _interval(row.difference),
+                        f"[{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else "-",
+                        f"{float(better.value):.2f} [{float(better.low):.2f}, {float(better.high):.2f}]",
+                        row.verdict + _note(row),
+                    ]
+                )
+    head = [
+        "claim",
+        "arms",
+        "task",
+        "n",
+        "difference of IQM [95% bootstrap]",
+        "of means [Welch]",
+        "P(better)",
+        "verdict",
+    ]
+    return _table(head, body)
+
+
+def _scores(data: dict[str, Any], task: TaskScores) -> str:
+    """One row per arm: raw scores, so that they can be compared with other runs."""
+    body = []
+    for arm, curves in task.curves.items():
+        cells = [cell for cell in data["cells"] if cell["arm"] == arm]
+        final = statistics.estimate(statistics.iqm, curves[:, -1:])
+        area = statistics.estimate(statistics.iqm, task.areas(arm)[:, None])
+        unseen = "-"
+        if len(task.unseen[arm]):
+            found = statistics.estimate(statistics.iqm, task.unseen[arm][:, None])
+            unseen = _plain(found)
+        body.append(
+            [
+                arm,
+                str(len(curves)),
+                f"{cells[0]['parameters']:,}",
+                f"{cells[0]['learning_rate']:g}",
+                _plain(final),
+                ", ".join(f"{value:.3g}" for value in curves[:, -1]),
+                unseen,
+                _plain(area),
+            ]
+        )
+    head = [
+        "arm",
+        "seeds",
+        "parameters",
+        "learning rate",
+        "at the end",
+        "each seed",
+        "unseen opponent",
+        "mean height, normalised",
+    ]
+    title = (
+        f"{task.title}: {task.metric.replace('_', ' ')}, interquartile mean [95% bootstrap]. Random policy "
+        f"{task.random:.3g} (counts as 0), reference {task.reference:g} (counts as 1)."
+    )
+    return f"{title}\n\n{_table(head, body)}"
+
+
+def _plain(found: statistics.Estimate) -> str:
+    return f"{float(found.value):.3g} [{float(found.low):.3g}, {float(found.high):.3g}]"
+
+
+def _how(document: dict[str, Any], tasks: list[TaskScores], folder: str) -> str:
+    lines = [f"    tandem study agent-centric --size {document['size']}", ""]
+    if document["tuning"]:
+        lines.insert(0, f"    tandem study agent-centric --size {document['size']} --tune")
+    for task in tasks:
+        lines.append("- " + _budget(document["tasks"][task.task], task))
+    lines.append("- " + _tuning(document["tuning"]))
+    lines.append(
+        "- Parameters: `hidden` of `independent` and `meanpool` is chosen so that each has as many as `acam` within "
+        "1%; all arms have the predictor's heads, which without `+aux` shape nothing."
+    )
+    cells = [cell for data in document["tasks"].values() for cell in data["cells"]]
+    again = sum(cell["starts"] > 1 for cell in cells)
+    shas = sorted({cell["git_sha"][:12] for cell in cells})
+    hours = sum(cell["train_s"] for cell in cells) / 3600
+    lines.append(
+        f"- {len(cells)} cells, {hours:.1f} hours of training in all; {again} "
+        f"were interrupted and went on from a checkpoint. Source: {', '.join(shas)}."
+    )
+    lines.append(
+        f"- Every number: [{folder}/results.json]({folder}/results.json); for marl-eval: "
+        f"[{folder}/marl-eval.json]({folder}/marl-eval.json). This page again: the command with `--report-only`."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _budget(data: dict[str, Any], task: TaskScores) -> str:
+    budget = data["budget"]
+    seeds, players = ", ".join(map(str, budget["seeds"])), " and ".join(data["recorders"])
+    every = budget["env_steps"] // budget["evaluations"]
+    return (
+        f"{task.title}: {budget['env_steps']:,} environment steps for every arm; seeds {seeds}; "
+        f"{budget['interval_episodes']} held-out episodes every {every:,} steps, {budget['episodes']} at the end (the "
+        f"same episodes for every arm and seed). The arms with `+pretrain` start from {budget['pretrain_steps']:,} "
+        f"gradient steps on {budget['record_episodes']} recorded episodes of {players}, without actions or rewards, a "
+        "recording and a pre-training of their own for each seed; these episodes are not counted in the environment "
+        "steps."
+    )
+
+
+def _tuning(tuning: dict[str, Any] | None) -> str:
+    if not tuning:
+        return "Tuning: none for any arm; all have the learning rate and every other setting of the task's preset."
+    factors = ", ".join(f"{factor:g}" for factor in LEARNING_RATE_FACTORS)
+    text = (
+        f"Tuning, the same for every arm: learning rate times {factors} with seed {TUNING_SEED}, which is none of the "
+        f"study's, the best mean of the final evaluation taken; the auxiliary loss's weight is the preset's."
+    )
+    for task, arms in tuning["tasks"].items():
+        chosen = "; ".join(
+            f"{arm} {row['factor']:g} ({', '.join(f'{mean:.3g}' for mean in row['scores'].values())})"
+            for arm, row in arms.items()
+        )
+        text += f" {task}, {tuning['env_steps'].get(task, 0):,} steps, chosen (scores): {chosen}."
+    return text

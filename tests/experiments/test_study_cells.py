@@ -1,0 +1,128 @@
+"""When a piece of a study counts as done, and what happens to one that was made for something else."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import files, runs, study_cells
+from experiments.presets.study import SIZES
+from experiments.study_cells import BEGUN, result_path, state
+from experiments.study_plan import Node, _sized
+from marl import TrainConfig
+
+BUDGET = SIZES["tiny"]["lab2d-harvest"]
+CONFIG: TrainConfig = _sized("lab2d-harvest-acam", BUDGET)
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Node:
+    return Node(
+        kind="cell", key="lab2d-harvest/acam/0", folder=tmp_path / "lab2d-harvest" / "acam" / "0",
+        task="lab2d-harvest", arm="acam", config=CONFIG, budget=BUDGET,
+    )  # fmt: skip
+
+
+def begin(node: Node) -> None:
+    runs.create_at(node.folder, "lab2d-harvest-acam", node.config, ["tandem", "study"])
+    study_cells._begin(node)
+
+
+def finish(node: Node, **changes: Any) -> None:
+    study_cells._write(node, {"config": runs.config_to_json(node.config), "pretraining": "", **changes})
+
+
+def test_a_cell_is_done_only_once_its_result_is_there(cell) -> None:
+    assert state(cell) == "absent"
+    begin(cell)
+    (cell.folder / "evaluation.jsonl").write_text("{}")
+    assert state(cell) == "part"
+    (cell.folder / ".result.123.writing.json").write_text("{")  # killed while it was written
+    assert state(cell) == "part"
+    finish(cell)
+    assert state(cell) == "done"
+
+
+def test_a_cell_of_another_configuration_does_not_count(cell) -> None:
+    begin(cell)
+    other = replace(cell, config=replace(CONFIG, env_steps=CONFIG.env_steps + 64))
+    assert state(other) == "stale"
+    finish(cell)
+    assert (state(cell), state(other)) == ("done", "stale")
+
+
+def test_a_setting_that_is_new_in_the_code_changes_nothing(cell) -> None:
+    """What was stored has no such field; the present code reads it with the field's default."""
+    begin(cell)
+    stored = runs.config_to_json(CONFIG)
+    del stored["evaluation"]["interval_env_steps"]
+    older = replace(cell, config=replace(CONFIG, evaluation=replace(CONFIG.evaluation, interval_env_steps=0)))
+    finish(cell, config=stored)
+    assert state(older) == "done"
+    assert state(cell) == "stale"
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"config": {}}', '{"config": 3, "pretraining": ""}'])
+def test_a_damaged_result_does_not_count(cell, damage) -> None:
+    begin(cell)
+    files.write_text(result_path(cell), damage)
+    assert state(cell) == "stale"
+
+
+def test_a_pretrained_cell_counts_only_for_that_pretraining(cell) -> None:
+    node = replace(cell, config=replace(CONFIG, pretrained="/somewhere"))
+    begin(node)
+    finish(node, pretraining=study_cells._of_pretraining(node))
+    assert state(node) == "done"
+    assert state(replace(node, config=replace(node.config, pretrained="/moved"))) == "done"
+    assert state(replace(node, budget=replace(BUDGET, pretrain_steps=5))) == "stale"
+
+
+def test_what_is_set_aside_is_kept_and_out_of_sight(cell) -> None:
+    begin(cell)
+    finish(cell)
+    moved = [study_cells.set_aside(cell)]
+    begin(cell)
+    moved.append(study_cells.set_aside(cell))
+    assert state(cell) == "absent"
+    assert [path.name for path in moved if path] == [".0-other-1", ".0-other-2"]
+    assert (cell.folder.parent / ".0-other-1" / "result.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["record", "pretrain"])
+def test_a_recording_and_a_pretraining_say_what_they_are_made_for(kind, cell) -> None:
+    node = replace(cell, kind=kind, key=f"lab2d-harvest/{kind}/0")
+    study_cells._begin(node)
+    other = replace(node, budget=replace(BUDGET, record_episodes=BUDGET.record_episodes + 1))
+    assert (state(node), state(other)) == ("part", "stale")
+    study_cells._write(node, {})
+    assert (state(node), state(other)) == ("done", "stale")
+
+
+def test_a_failure_is_one_line_and_a_traceback_in_the_log(cell, monkeypatch) -> None:
+    def fail(node: Node) -> None:
+        raise RuntimeError("first line\n\nno memory")
+
+    monkeypatch.setattr(study_cells, "_cell", fail)
+    why = study_cells.work(cell)
+    log = cell.folder.parent / "logs" / "lab2d-harvest-acam-0.txt"
+    assert why == f"RuntimeError: no memory (see {log})"
+    assert "Traceback" in log.read_text()
+    assert state(cell) == "absent"
+
+
+def test_the_random_policy_is_done_for_its_environment_and_number_of_episodes(cell) -> None:
+    node = replace(cell, kind="random", key="lab2d-harvest/random", folder=cell.folder.parents[1], episodes=3)
+    assert state(node) == "absent"
+    study_cells._write(node, {"episodes": {"per_capita_return": [1.0]}})
+    assert json.loads(result_path(node).read_text())["kind"] == "random"
+    assert state(node) == "done"
+    assert state(replace(node, episodes=4)) == "stale"
+    assert study_cells.set_aside(node) is None
+
+
+def test_begun_names_the_pretraining(cell) -> None:
+    begin(cell)
+    assert json.loads((cell.folder / BEGUN).read_text())["pretraining"] == study_cells._of_pretraining(cell)
