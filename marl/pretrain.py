@@ -1,0 +1,296 @@
+"""Pre-training: encoder, exchange and predictor learn from recordings of play, before any reward.
+
+Shang et al. 2021 (arXiv 2104.09402) pre-train with the predictive objective that needs no action labels; how is our
+choice, as the text we could read does not say: plain supervised learning with Adam, a short warm-up and a cosine decay.
+The network is the one that reinforcement learning goes on with (`marl.pretrained`). Needs neither Ray nor an engine.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, get_args
+
+import torch
+from torch import Tensor
+
+import envs
+from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
+from agents import load as load_policy
+from envs import EnvConfig
+from marl import checkpoint
+from marl.config import Device, EntityKind, PredictionSettings, _fraction, _not_negative, _positive
+from marl.losses.prediction import prediction_loss, prediction_sums, summarise
+from marl.pretrain_data import Batches, Reader, Rows, held_out, join
+from marl.pretrain_errors import ROWS_AT_ONCE, ErrorRow, errors
+from marl.recording import Recording, open_recording
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called with the steps done and {tag: value}."""
+UNTRAINED = ("policy", "value")
+"""Heads that pre-training leaves as they were born."""
+
+
+class NotFinite(RuntimeError):
+    """The loss has become infinite or no number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training: a recording, a network and a budget."""
+
+    KIND: ClassVar[str] = "pretrain"
+    """What a run folder's config.json says that it holds."""
+
+    data: str = ""
+    """Folder of the recording (`tandem record`)."""
+    env: EnvConfig | None = None
+    """The environment that the network is for; None takes the recording's, and then needs no engine."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The arm, its sizes, and what is predicted how far ahead: all of it as the training to come will have it."""
+    kinds: tuple[EntityKind, ...] = get_args(EntityKind)
+    """Kinds of entities whose motion counts."""
+    steps: int = 5000
+    """Updates."""
+    batch: int = 256
+    """Moments (of the whole team) per update."""
+    learning_rate: float = 1e-3
+    """Adam's step size at its highest; it rises linearly during `warmup_steps` and falls along a cosine to 0."""
+    warmup_steps: int = 100
+    """Updates before the step size is at its highest."""
+    grad_clip: float = 1.0
+    """Largest global norm of a gradient."""
+    holdout: float = 0.1
+    """Share of the episodes that is only tested on; evenly spread, the same whatever the seed."""
+    restart: float = 6.0
+    """An entity that moves by more than this, in units of `step_scale`, in one step was put there by the referee: an
+    episode is cut there, as that is no motion. 0 cuts nowhere."""
+    memory_mb: float = 1024.0
+    """Megabytes of rows held at once; a larger recording is shuffled in windows of this size."""
+    eval_interval_steps: int = 500
+    """Updates between tests on held-out moments."""
+    eval_rows: int = 8192
+    """Held-out moments at most of each test on the way (the one at the end takes all)."""
+    report_interval_steps: int = 50
+    """Updates between reports, which are means over them."""
+    checkpoint_interval_s: float = 60.0
+    """Seconds between checkpoints; a killed run loses at most the work since the last one."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept."""
+    seed: int = 0
+    """Seed of the weights and of the order of the data."""
+    device: Device = "auto"
+    """"auto" takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            self, "steps", "batch", "learning_rate", "grad_clip", "memory_mb", "eval_interval_steps", "eval_rows",
+            "report_interval_steps", "checkpoint_interval_s", "keep_checkpoints",
+        )  # fmt: skip
+        _not_negative(self, "warmup_steps", "restart", "seed")
+        _fraction(self, "holdout")
+        if not 0 < self.holdout < 1:
+            raise ValueError(f"holdout must be above 0 and below 1, got {self.holdout}")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {self.seed}")
+        if self.device not in get_args(Device):
+            raise ValueError(f"device {self.device!r} does not exist; allowed: {', '.join(get_args(Device))}")
+        PredictionSettings(kinds=self.kinds)  # the same rule, the same sentence
+
+
+class Pretraining:
+    """One run in progress: network, optimiser, data and counters."""
+
+    def __init__(self, config: PretrainConfig, run: Path) -> None:
+        self.config, self.run = config, run
+        cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+        self.device = torch.device("cuda" if cuda else "cpu")
+        self.recording, self.spec = open_data(config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.network = TeamNetwork(self.spec, config.network).to(self.device)
+        self.parameters = [p for name, p in self.network.named_parameters() if name.split(".")[0] not in UNTRAINED]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate)
+        reader = reader_of(self.recording, self.spec, config)
+        self.test = list(held_out(reader, config.eval_rows))
+        if not self.test:
+            raise ValueError(
+                f"{config.data} has no held-out moment: {config.holdout:g} of its episodes is none; "
+                "record more episodes or give a larger holdout"
+            )
+        self.batches = Batches(reader, batch=config.batch, seed=config.seed, memory=int(config.memory_mb * 2**20))
+        self.steps, self.train_s = 0, 0.0
+
+    def rate(self, step: int) -> float:
+        """Step size of update `step` (from 0)."""
+        config = self.config
+        warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+        return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+    def step(self) -> dict[str, Tensor]:
+        """One update. Returns statistics."""
+        rows = self.batches.get(self.steps, self.device)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(self.steps)
+        predicted = self.network.predict(self.network.encode(rows.obs)[0])
+        loss, stats = prediction_loss(
+            predicted, rows.targets, rows.obs["mask"], entity_kinds=self.spec.entity_kinds, kinds=self.config.kinds
+        )
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip)
+        self.optimiser.step()
+        self.steps += 1
+        return {"loss": loss.detach(), "grad_norm": norm, **stats}
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float]:
+        """{"eval/...": value} on the held-out moments kept for that."""
+        total: dict[str, Tensor] = {}
+        for part in self.test:
+            for chosen in torch.arange(len(part)).split(ROWS_AT_ONCE):
+                rows = part.take(chosen, self.device)
+                predicted = self.network.predict(self.network.encode(rows.obs)[0])
+                sums = prediction_sums(predicted, rows.targets, rows.obs["mask"])
+                total = {name: total.get(name, 0) + value for name, value in sums.items()}
+        stats = summarise(total, self.spec.entity_kinds, self.config.kinds, self.network.predicted["cells"] or None)
+        return {f"eval/{name}": float(value) for name, value in stats.items()}
+
+    def policy(self) -> Policy:
+        env = self.recording.manifest["env"] if self.config.env is None else envs.to_json(self.config.env)
+        meta = {
+            "env": env, "env_steps": 0, "deterministic": False, "pretrained": True, "pretrain_steps": self.steps,
+            "untrained": list(UNTRAINED), "recording": {"env": self.recording.manifest["env"]},
+        }  # fmt: skip
+        return Policy(self.network, meta)
+
+    def save(self) -> Path:
+        """Writes a checkpoint. Raises NotFinite rather than keep weights that are of no use."""
+        if not all(parameter.isfinite().all() for parameter in self.parameters):
+            raise NotFinite(self.not_finite())
+
+        def state(folder: Path) -> None:
+            folder.mkdir()
+            torch.save(self.optimiser.state_dict(), folder / "optimiser.pt")
+
+        progress = {
+            "env_steps": 0, "iterations": self.steps, "train_s": self.train_s, "seed": self.config.seed,
+            "data": fingerprint(self.recording),
+        }  # fmt: skip
+        return checkpoint.write(self.run, self.steps, state, self.policy(), progress, self.config.keep_checkpoints)
+
+    def not_finite(self) -> str:
+        rate = self.config.learning_rate
+        return f"the loss was not finite before step {self.steps}; try a learning_rate lower than {rate:g}"
+
+    def restore(self, source: Path) -> None:
+        """Goes on from a checkpoint. Raises ValueError for another recording or network, or a damaged file."""
+        progress = checkpoint.progress_of(source)
+        if progress.get("data") != fingerprint(self.recording):
+            raise ValueError(f"{source} was made with another recording than {self.config.data}")
+        saved = load_policy(source).network
+        if saved.config != self.config.network or self.spec.differences(saved.spec):
+            raise ValueError(f"{source} holds another network than the one that is asked for")
+        self.network.load_state_dict(saved.state_dict())
+        try:
+            self.optimiser.load_state_dict(torch.load(source / "optimiser.pt", self.device, weights_only=True))
+        except Exception as error:  # whatever a damaged file makes of it
+            raise ValueError(f"{source / 'optimiser.pt'} cannot be read: {str(error).splitlines()[0]}") from None
+        self.steps, self.train_s = int(progress["iterations"]), float(progress["train_s"])
+
+
+def open_data(config: PretrainConfig) -> tuple[Recording, ObservationSpec]:
+    """The recording, checked, and what the network must know. Raises ValueError where they do not fit."""
+    recording = open_recording(config.data)
+    if config.env is None:
+        return recording, recording.spec
+    team = envs.make_team(config.env)
+    try:
+        spec = ObservationSpec.from_team(team.spec)
+    finally:
+        team.close()
+    recording.check_fits(spec)
+    return recording, spec
+
+
+def reader_of(recording: Recording, spec: ObservationSpec, config: PretrainConfig) -> Reader:
+    return Reader(
+        recording, spec,
+        horizon=config.network.horizon, kinds=config.kinds, holdout=config.holdout, restart=config.restart,
+    )  # fmt: skip
+
+
+def fingerprint(recording: Recording) -> str:
+    """Of the recording's contents, from the checksums of its parts."""
+    return hashlib.sha256(json.dumps([part["sha256"] for part in recording.parts]).encode()).hexdigest()
+
+
+def pretrain(config: PretrainConfig, run: str | Path, *, report: Report | None = None, resume: bool = False) -> Policy:
+    """Pre-trains a network and returns it as a policy whose heads for actions and values are untrained.
+
+    Args: run: folder for checkpoints, made if missing; report: receives metrics as they come; resume: go on from the
+    newest checkpoint in `run`, if there is one. On a CPU a run that was killed and went on ends with the same weights.
+    Raises: ValueError for a recording that is damaged or does not fit, another run's checkpoints in `run`, or a
+    checkpoint that does not fit; NotFinite. The last checkpoint stays in every case.
+    """
+    run = Path(run)
+    source = checkpoint.newest(run)
+    if source and not resume:
+        raise ValueError(f"{run} holds checkpoints of an earlier run; resume that one or give another folder")
+    pretraining = Pretraining(config, run)
+    if source:
+        pretraining.restore(source)
+    try:
+        _loop(pretraining, report or (lambda steps, metrics: None))
+    except KeyboardInterrupt:
+        if pretraining.steps:
+            pretraining.save()
+        raise
+    return pretraining.policy()
+
+
+def _loop(pretraining: Pretraining, report: Report) -> None:
+    config = pretraining.config
+    last_save = began = time.monotonic()
+    sums: dict[str, Tensor] = {}
+    count = 0
+    while pretraining.steps < config.steps:
+        stats = pretraining.step()
+        sums, count = {name: sums.get(name, 0) + value for name, value in stats.items()}, count + 1
+        done = pretraining.steps
+        ends = done == config.steps
+        if done % config.report_interval_steps and done % config.eval_interval_steps and not ends:
+            continue
+        metrics = {f"train/{name}": float(value) / count for name, value in sums.items()}
+        if not all(map(math.isfinite, metrics.values())):
+            raise NotFinite(pretraining.not_finite())
+        now = time.monotonic()
+        pretraining.train_s += now - began
+        metrics |= {"time/train_s": pretraining.train_s, "time/rows_per_s": count * config.batch / (now - began)}
+        if done % config.eval_interval_steps == 0 or ends:
+            metrics |= pretraining.evaluate()
+        if ends or now - last_save >= config.checkpoint_interval_s:
+            pretraining.save()
+            last_save = now
+        report(done, metrics)
+        sums, count, began = {}, 0, time.monotonic()
+
+
+def held_out_errors(config: PretrainConfig, policy: Policy, *, restart: float | None = None) -> list[ErrorRow]:
+    """The errors of a policy's predictor on all held-out episodes, beside those of the trivial predictors.
+
+    Args: restart: instead of the configuration's; 0 counts the moves across a restart too.
+    """
+    recording = open_data(config)[0]
+    config = config if restart is None else replace(config, restart=restart)
+    parts = held_out(reader_of(recording, policy.spec, config))
+    return errors(policy.network, parts, kinds=config.kinds, seed=config.seed)
+
+
+def held_out_sample(config: PretrainConfig, spec: ObservationSpec, count: int = 6) -> Rows:
+    """Some held-out moments, evenly spread, for a picture."""
+    rows = join(list(held_out(reader_of(open_data(config)[0], spec, config), config.eval_rows)))
+    return rows.take(torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long())
