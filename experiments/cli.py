@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "presets": ("experiments.listing:presets_command", "what can be trained, and what to expect of it"),
     "data": ("experiments.data:data_command", "sets of pictures: list | get NAME"),
     "envs": ("experiments.listing:envs_command", "environments, players, views and options"),
+    "pretrain": ("experiments.pretrain:pretrain_command", "learn from a recording how everybody moves, before training"),
     "train": ("experiments.train:train_command", "train a preset, or go on with a run (--resume RUN)"),
     "record": ("experiments.record:record_command", "episodes of play as a data set of observations, without actions"),
     "sweep": ("experiments.sweep:sweep_command", "several seeds of a preset through Ray Tune"),
@@ -31,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "every arm, task and seed of a study, and the page that says what came out",
     ),
     "eval": ("experiments.evaluate:eval_command", "held-out episodes beside the random policy; bits per dimension"),
+    "play": ("experiments.play:play_command", "a match, or a team at work, in the browser as it is played"),
     "sample": ("experiments.sample:sample_command", "pictures from a trained diffusion model"),
     "video": ("experiments.video:video_command", "write a clip with attention maps"),
     "attention": (

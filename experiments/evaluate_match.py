@@ -89,7 +89,7 @@ def meeting_place(everybody: Sequence[str], name: str | None) -> envs.EnvConfig:
     places = {who: runs.environment_of(find(who)) for who in everybody if who not in NAMES}
     if not places:
         if name is None:
-            raise ValueError(f"{everybody[0]} and {everybody[1]} play anything; name an environment with --env")
+            raise ValueError(f"{' and '.join(everybody)}: no trained policy says where to play; name one with --env")
         return envs.config(name)
     (first, place), *others = places.items()
     for other, theirs in others:

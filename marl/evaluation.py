@@ -26,8 +26,8 @@ from marl.players import RANDOM, Player
 from marl.seeds import eval_seed
 
 __all__ = [
-    "RANDOM", "Episode", "Job", "Who", "arrange", "as_player", "confidence_interval", "evaluate", "play", "play_jobs",
-    "read_jsonl", "summarise", "write_jsonl",
+    "RANDOM", "Episode", "Job", "Sides", "Slot", "Who", "arrange", "as_player", "confidence_interval", "evaluate",
+    "play", "play_jobs", "read_jsonl", "summarise", "write_jsonl",
 ]  # fmt: skip
 
 Who = Player | agents.Policy | str | Path
@@ -83,7 +83,7 @@ def arrange(env: Any, player: Player, opponent: Player | None) -> envs.EnvConfig
     return players.seat(env, player, opponent)
 
 
-class _Slot:
+class Slot:
     """One environment and the episode it is playing."""
 
     def __init__(self, env: Any) -> None:
@@ -115,10 +115,10 @@ def _batch(observations: list[envs.Obs]) -> envs.Obs:
     return {key: np.stack([obs[key] for obs in observations]) for key in observations[0]}
 
 
-class _Team:
+class Sides:
     """Who acts for all slots: the player, and the opponent if the caller plays the right team."""
 
-    def __init__(self, player: Player, opponent: Player | None, slot: _Slot) -> None:
+    def __init__(self, player: Player, opponent: Player | None, slot: Slot) -> None:
         self.player, self.opponent = player, opponent if slot.env.spec.num_opponents else None
         player.fit(slot.env.spec)
         if self.opponent is not None:
@@ -127,7 +127,7 @@ class _Team:
             except ValueError as error:
                 raise ValueError(f"opponent {self.opponent.name}: {error}") from None
 
-    def act(self, slots: list[_Slot]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def act(self, slots: list[Slot]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Each slot's actions: those of the player, and those of the opponent."""
         mine = self.player.act(_batch([slot.obs for slot in slots]), [slot.rng for slot in slots])
         if self.opponent is None:
@@ -154,16 +154,16 @@ def play(
     left = as_player(player, deterministic)
     right = None if opponent is None else as_player(opponent, deterministic)
     env = arrange(env, left, right)
-    slots = [_Slot(envs.make_team(env)) for _ in range(min(num_envs, len(numbers)))]
+    slots = [Slot(envs.make_team(env)) for _ in range(min(num_envs, len(numbers)))]
     try:
-        team = _Team(left, right, slots[0])
+        sides = Sides(left, right, slots[0])
         waiting = list(numbers)
         for slot in slots:
             slot.start(waiting.pop(0), seed)
         playing = list(slots)
         while playing:
             done = []
-            for slot, actions in zip(playing, team.act(playing), strict=True):
+            for slot, actions in zip(playing, sides.act(playing), strict=True):
                 episode = slot.step(*actions)
                 if episode is None:
                     continue
