@@ -29,9 +29,9 @@ SCALE = torch.tensor([0.1, 0.25], dtype=torch.float64)
 
 
 def chunk(seed=0, present=0.8):
-    """Steps of about half a step_scale, so that every cell occurs."""
+    """Steps of about a step_scale, so that every cell occurs."""
     g = torch.Generator().manual_seed(seed)
-    positions = (torch.randn(T + 1, E, 2, generator=g, dtype=torch.float64) * SCALE * 0.6).cumsum(0)
+    positions = (torch.randn(T + 1, E, 2, generator=g, dtype=torch.float64) * SCALE).cumsum(0)
     return positions, torch.rand(T + 1, E, generator=g) < present
 
 
@@ -184,6 +184,8 @@ def test_losses_and_statistics_are_the_slow_loop():
     rows = slow_rows(predicted, target, agents)
     expected = slow_summary(rows)
     assert len(expected) == 12 * (1 + 3)
+    absent = (~agents[..., None, None] & target.mask[:, None]).any(1)
+    assert 0 in cell_of(target.displacement, RADIUS)[absent]  # what an absent agent's blank guess would hit
     loss, stats = prediction_loss(predicted, target, agents, entity_kinds=KINDS)
     assert numbers(stats) == pytest.approx(expected, abs=1e-8)
     assert float(loss) == pytest.approx(mean(rows, "error") + mean(rows, "nats"), abs=1e-12)
