@@ -11,6 +11,7 @@ _RUNNER = {
     "episode_return_mean": "train/return_mean",
     "episode_len_mean": "train/episode_length",
     "num_episodes_lifetime": "train/episodes",
+    "policy_lag": "train/policy_lag",
 }
 _LEARNER = {
     "policy_loss": "train/policy_loss",
@@ -18,6 +19,7 @@ _LEARNER = {
     "explained_variance": "train/explained_variance",
     "entropy": "train/entropy",
     "kl": "train/kl",
+    "rho": "train/rho",
     "clip_fraction": "train/clip_fraction",
     "first_ratio_error": "train/first_ratio_error",
     "gradients_main_global_norm": "train/grad_norm",
