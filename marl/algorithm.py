@@ -70,10 +70,10 @@ def impala_config(config: TrainConfig, spec: envs.TeamSpec) -> TeamIMPALAConfig:
     """IMPALA with our runner, batch and learner. `num_runners` actors collect while the driver learns; with none the
     driver does both in turn, on-policy."""
     impala = config.impala
-    base = TeamIMPALAConfig()
-    base.result_timeout_s = impala.result_timeout_s
-    common = _common(base, config, spec, impala)
-    common.learners(
+    settings = TeamIMPALAConfig()
+    settings.result_timeout_s = impala.result_timeout_s
+    _common(settings, config, spec, impala)
+    settings.learners(
         learner_class=TeamIMPALALearner,
         learner_connector=lambda _obs_space, _act_space, device=None: VTraceBatch(
             gamma=impala.gamma,
@@ -86,11 +86,11 @@ def impala_config(config: TrainConfig, spec: envs.TeamSpec) -> TeamIMPALAConfig:
         ),
         learner_config_dict=_loss_settings(config, impala) | {"rho_clip": impala.rho_clip},
     )
-    common.training(lambda_=impala.lambda_, train_batch_size_per_learner=impala.batch_env_steps)
+    settings.training(lambda_=impala.lambda_, train_batch_size_per_learner=impala.batch_env_steps)
     # Nothing may wait for a runner that is stuck: neither for its constructor nor for an answer.
-    common.env_runners(validate_env_runners_after_construction=False, merge_env_runner_states=False)
-    common.fault_tolerance(env_runner_health_probe_timeout_s=1.0, env_runner_restore_timeout_s=30.0)
-    return base
+    settings.env_runners(validate_env_runners_after_construction=False, merge_env_runner_states=False)
+    settings.fault_tolerance(env_runner_health_probe_timeout_s=1.0, env_runner_restore_timeout_s=30.0)
+    return settings
 
 
 def _loss_settings(config: TrainConfig, learning: LearningSettings) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class TeamIMPALAConfig(PPOConfig):
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or TeamIMPALA)
         self.result_timeout_s = 300.0
+        self.num_epochs, self.minibatch_size, self.shuffle_batch_per_epoch = 1, None, False  # one step on all of it
         self.max_requests_in_flight_per_env_runner = IN_FLIGHT
         self._dont_auto_sync_env_runner_states = True  # requests bring the state; a broadcast would wait behind them
 
