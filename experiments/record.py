@@ -121,7 +121,7 @@ def draw(recording: "Recording", path: Path) -> None:
 
     places = _places(recording)
     width, height = _cells(recording)
-    figure = Figure(figsize=(4.2 * len(places), 3.4), layout="constrained")
+    figure = Figure(figsize=(5 * len(places), 4), layout="constrained")
     for axes, (kind, points) in zip(np.atleast_1d(figure.subplots(1, len(places))), places.items(), strict=True):
         edges = [np.linspace(-1 - 1 / (n - 1), 1 + 1 / (n - 1), n + 1) for n in (height, width)]
         counts, *_ = np.histogram2d(points[:, 1], points[:, 0], bins=edges)
@@ -130,7 +130,7 @@ def draw(recording: "Recording", path: Path) -> None:
         axes.set_title(f"{kind}: {len(points):,} places" if len(points) else f"{kind}: places not known")
         axes.set_xticks([-1, 0, 1])
         axes.set_yticks([-1, 0, 1])
-    figure.suptitle(f"{recording.spec.env}, {recording.num_episodes} episodes (brighter: more often, log scale)")
+    figure.suptitle(f"{recording.spec.env}: {recording.num_episodes} episodes\n(brighter: more often, log scale)")
     with files.whole(path) as temporary:
         figure.savefig(temporary, dpi=100)
 

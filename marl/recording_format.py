@@ -148,7 +148,7 @@ def open_recording(folder: str | Path, *, verify: bool = True) -> Recording:
 def write_manifest(recording: Recording) -> None:
     """Writes manifest.json whole. Raises ValueError if the system refuses."""
     with whole(recording.folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(recording.manifest, indent=2))
+        temporary.write_text(json.dumps(recording.manifest, indent=2) + "\n")
 
 
 def part_name(number: int) -> str:
