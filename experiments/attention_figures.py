@@ -32,7 +32,7 @@ def _plt() -> Any:
     return plt
 
 
-def _colours(agents: int, missing: str | tuple[float, ...] = _MISSING) -> dict[str, Any]:
+def _colours(agents: int, missing: str = _MISSING) -> dict[str, Any]:
     """How weights become colours. agents: A; missing: the colour of no weight."""
     from matplotlib import colormaps
     from matplotlib.colors import TwoSlopeNorm
@@ -182,7 +182,7 @@ def _map(
     extent = (-half[0], half[0], half[1], -half[1])
     if ground is not None:
         axes.imshow(ground.mean(-1) * 0.8 + 20, cmap="gray", vmin=0, vmax=255, extent=extent)
-    colours = _colours(agents) if ground is None else _colours(agents, (0.0, 0.0, 0.0, 0.0)) | {"alpha": 0.85}
+    colours = _colours(agents) if ground is None else _colours(agents, "#00000000") | {"alpha": 0.85}
     drawn = axes.imshow(values, extent=extent, **colours)
     axes.set(xlim=extent[:2], ylim=extent[2:])
     axes.tick_params(labelsize=8)
