@@ -55,8 +55,11 @@ def from_json(data: dict[str, Any]) -> EnvConfig:
 
 
 def for_evaluation(settings: EnvConfig) -> EnvConfig:
-    """The same environment without the shortcuts of training: every football reset is a real one."""
-    return replace(settings, reset_pool=0) if isinstance(settings, FootballConfig) else settings
+    """The same environment without the help of training: every football reset is a real one, and nobody is paid for
+    cleaning."""
+    if isinstance(settings, FootballConfig):
+        return replace(settings, reset_pool=0)
+    return replace(settings, clean_bonus=0.0) if isinstance(settings, Lab2dConfig) else settings
 
 
 def make_team(env: str | EnvConfig, **options: Any) -> TeamEnv:

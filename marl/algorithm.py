@@ -52,7 +52,11 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
         .learners(
             learner_class=TeamPPOLearner,
             learner_connector=lambda _obs_space, _act_space, device=None: TeamBatch(
-                gamma=ppo.gamma, lambda_=ppo.lambda_, reward_scale=ppo.reward_scale, device=device or "cpu"
+                gamma=ppo.gamma,
+                lambda_=ppo.lambda_,
+                reward_scale=ppo.reward_scale,
+                device=device or "cpu",
+                advantage_std_min=ppo.advantage_std_min,
             ),
             learner_config_dict=_loss_settings(config, ppo) | {"clip_eps": ppo.clip_eps, "minibatches": minibatches},
         )

@@ -68,9 +68,19 @@ def prediction_targets(network: TeamNetwork, obs: dict[str, Tensor], chunks: lis
 class TeamBatch(ConnectorV2):
     """Learner connector: episode chunks -> {module: tensors of one batch}."""
 
-    def __init__(self, *, gamma: float, lambda_: float, reward_scale: float, device: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        gamma: float,
+        lambda_: float,
+        reward_scale: float,
+        device: Any,
+        advantage_std_min: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.gamma, self.lambda_, self.reward_scale, self.device = gamma, lambda_, reward_scale, device
+        self.advantage_std_min = advantage_std_min
 
     def __call__(self, *, rl_module: Any, batch: Any, episodes: list[SingleAgentEpisode], **kwargs: Any) -> Any:
         network: TeamNetwork = rl_module[DEFAULT_MODULE_ID].unwrapped().network
@@ -103,7 +113,7 @@ class TeamBatch(ConnectorV2):
             Columns.ACTIONS: self._tensor([episode.actions.data for episode in episodes]),
             Columns.ACTION_LOGP: self._tensor([e.extra_model_outputs[Columns.ACTION_LOGP].data for e in episodes]),
             RETURNS: advantages + torch.cat([value[:-1] for value in values]),
-            ADVANTAGES: standardise(advantages, rows["mask"]),
+            ADVANTAGES: standardise(advantages, rows["mask"], std_min=self.advantage_std_min),
             **prediction_targets(network, obs, chunks),
         }
 

@@ -72,11 +72,15 @@ class PPOSettings(LearningSettings):
     """Environment steps per gradient step."""
     epochs: int = 4
     """Passes over each batch."""
+    advantage_std_min: float = 0.0
+    """Advantages are divided by their standard deviation, or by this if it is larger. Where rewards are rare, dividing by
+    nearly nothing makes a strong push out of the critic's noise, and the policy drifts before it has met a reward."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _positive(self, "clip_eps", "batch_env_steps", "minibatch_env_steps", "epochs")
         _fraction(self, "lambda_")
+        _not_negative(self, "advantage_std_min")
         if self.minibatch_env_steps > self.batch_env_steps:
             raise ValueError(
                 f"minibatch_env_steps must be at most batch_env_steps ({self.batch_env_steps}), "

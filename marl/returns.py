@@ -115,9 +115,10 @@ def vtrace(
     return VTrace(values + correction[:-1], rho * (rewards + gamma * onward - values))
 
 
-def standardise(x: Tensor, mask: Tensor) -> Tensor:
-    """(x - mean) / std over the entries where `mask` is True (population std); entries elsewhere become 0."""
+def standardise(x: Tensor, mask: Tensor, *, std_min: float = 0.0) -> Tensor:
+    """(x - mean) / max(std, std_min) over the entries where `mask` is True (population std); entries elsewhere
+    become 0."""
     count = mask.sum().clamp(min=1)
     mean = x.masked_fill(~mask, 0).sum() / count
     centred = (x - mean).masked_fill(~mask, 0)
-    return centred / (centred.square().sum() / count).sqrt().clamp(min=1e-8)
+    return centred / (centred.square().sum() / count).sqrt().clamp(min=max(std_min, 1e-8))

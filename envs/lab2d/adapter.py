@@ -97,7 +97,8 @@ class Lab2dTeamEnv:
             if action in self._moves:
                 self._locate(agent)
             elif action in self._cleans:
-                self._scores.count_cleaned(engine, agent)
+                bonus = self.config.clean_bonus * self._scores.count_cleaned(engine, agent)
+                rewards[slice(None) if self.config.team_reward else agent] += bonus
         obs = self._observe(out)
         info: dict[str, Any] = {}
         if not self._running:

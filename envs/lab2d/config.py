@@ -30,6 +30,9 @@ class Lab2dConfig:
     """commons_harvest: agents can zap each other (1 point off for the zapper, 50 for the zapped)."""
     fine: bool = False
     """clean_up: agents can fine each other (1 point off for the one who fines, 50 for the fined)."""
+    clean_bonus: float = 0.0
+    """clean_up: added to an agent's reward for each cell that it cleans, in training only (`envs.for_evaluation` takes
+    it away, and no episode number counts it): players who act at random clean too little to ever see an apple."""
     steps: int | None = None
     """Length of an episode [steps]; None: the level's own."""
     sprite_size: int | None = None
@@ -46,6 +49,10 @@ class Lab2dConfig:
             if getattr(self, option) and self.facts.option != option:
                 where = next(name for name, level in LEVELS.items() if level.option == option)
                 raise ValueError(f"option {option}=True does not apply to {self.level}; allowed in: {where}")
+        if not 0 <= self.clean_bonus < float("inf"):
+            raise ValueError(f"clean_bonus {self.clean_bonus} does not fit; allowed: 0 and more")
+        if self.clean_bonus and "clean" not in self.facts.beams:
+            raise ValueError(f"clean_bonus {self.clean_bonus} does not apply to {self.level}; allowed in: clean_up")
         if self.num_steps < 1:
             raise ValueError(f"steps {self.steps} is too short for an episode; allowed: 1 and more")
         if not 1 <= self.pixels <= 64:

@@ -81,9 +81,11 @@ class Scoreboard:
             self._returns += rewards
         return rewards
 
-    def count_cleaned(self, engine: Any, agent: int) -> None:
-        """Adds the cells that this agent, who fired its cleaning beam, cleaned in this step."""
-        self._cleaned += int(engine.observation(self._contribs[agent]))
+    def count_cleaned(self, engine: Any, agent: int) -> int:
+        """Adds the cells that this agent, who fired its cleaning beam, cleaned in this step, and returns them."""
+        cleaned = int(engine.observation(self._contribs[agent]))
+        self._cleaned += cleaned
+        return cleaned
 
     def caption(self) -> str:
         """The agents' returns so far."""

@@ -61,6 +61,7 @@ WRONG = [
         "opponent kind 'self_play' does not fit env.opponents 0; "
         "the engine's AI plays with 0 opponents, everybody else with at least 1",
     ),
+    (PPOSettings, {"advantage_std_min": -1.0}, "advantage_std_min must be finite and not negative, got -1.0"),
     (PPOSettings, {"epochs": 0}, "epochs must be positive and finite, got 0"),
     (PPOSettings, {"reward_scale": 0.0}, "reward_scale must be positive and finite, got 0.0"),
     (

@@ -115,6 +115,9 @@ def test_standardise_counts_only_the_present():
     there = x[mask]
     torch.testing.assert_close(got[mask], (there - there.mean()) / there.std(unbiased=False), rtol=0, atol=1e-12)
     assert (got[~mask] == 0).all()
+    there = (there - there.mean()) / 10
+    torch.testing.assert_close(standardise(x, mask, std_min=10.0)[mask], there, rtol=0, atol=1e-12)
+    torch.testing.assert_close(standardise(x, mask, std_min=0.1), standardise(x, mask), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("mask", [torch.zeros(4, A, dtype=torch.bool), torch.ones(4, A, dtype=torch.bool)])

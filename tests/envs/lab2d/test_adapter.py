@@ -1,8 +1,11 @@
 """The adapter against the bare engine: same game, same numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import envs
 from envs.conformance import check
 from envs.lab2d import LEVELS, Lab2dConfig
 from envs.lab2d.scoring import engine_settings
@@ -93,6 +96,27 @@ def test_cleaned_cells_are_those_the_engine_counts():
         cleaned += sum(engine.observation(f"{i + 1}.CONTRIB") for i in range(7))
     assert cleaned > 50
     assert info["episode"]["cleaned"] == cleaned
+
+
+@pytest.mark.parametrize("team_reward", [False, True])
+def test_a_bonus_for_cleaning_is_paid_in_training_and_in_no_episode_number(team_reward):
+    config = Lab2dConfig(level="clean_up", players=4, steps=60, team_reward=team_reward)
+    paid = replace(config, clean_bonus=0.25)
+    plain_env, paid_env = config.build(), paid.build()
+    plain_env.reset(3), paid_env.reset(3)
+    rng, extra = np.random.default_rng(0), np.zeros(4)
+    clean = plain_env.spec.action_names.index("clean")
+    while True:
+        actions = np.where(rng.random(4) < 0.5, clean, rng.integers(0, 8, 4))
+        _, plain, _, over, plain_info = plain_env.step(actions)
+        _, rewards, _, _, info = paid_env.step(actions)
+        extra += rewards - plain
+        if over:
+            break
+    assert info["episode"] == plain_info["episode"]
+    assert info["episode"]["cleaned"] > 10
+    assert extra.sum() / (4 if team_reward else 1) == pytest.approx(0.25 * info["episode"]["cleaned"])
+    assert envs.for_evaluation(paid) == config
 
 
 @pytest.mark.parametrize(("level", "column"), [("commons_harvest", 2), ("clean_up", 3)])

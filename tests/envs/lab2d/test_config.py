@@ -24,6 +24,9 @@ from envs.team import EngineMissing
         ({"level": "clean_up", "zap": True}, r"zap=True does not apply to clean_up; allowed in: commons_harvest"),
         ({"level": "running_with_scissors", "zap": True}, r"zap=True does not apply"),
         ({"level": "clean_up", "steps": 0}, r"steps 0 .*allowed: 1 and more"),
+        ({"level": "clean_up", "clean_bonus": -0.1}, r"clean_bonus -0.1 does not fit; allowed: 0 and more"),
+        ({"level": "clean_up", "clean_bonus": float("nan")}, r"clean_bonus nan does not fit"),
+        ({"level": "pushbox", "clean_bonus": 0.1}, r"clean_bonus 0.1 does not apply to pushbox; allowed in: clean_up"),
         ({"level": "clean_up", "sprite_size": 65}, r"sprite_size 65 .*allowed: 1 to 64"),
     ],
 )
