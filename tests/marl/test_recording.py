@@ -67,11 +67,11 @@ def recorded(meeting, tmp_path):
 
 def test_an_episode_is_what_the_environment_showed(meeting, tmp_path):
     env = meeting(players=2, side=2, absent=0.3)
-    opened = record("random", env, tmp_path / "data", episodes=8, episodes_per_part=3, seed=7)
+    opened = record("random", env, tmp_path / "data", episodes=8, episodes_per_part=3, seed=1)
     team = envs.make_team(env)
     episodes, returns = everything(open_recording(tmp_path / "data")), []
     for number, episode in enumerate(episodes):
-        seed = record_seed(7, number)
+        seed = record_seed(1, number)
         assert seed < OWN_SEEDS
         rng, seen, total, over = np.random.default_rng((seed, 3)), [team.reset(seed)], 0.0, False
         while not over:
