@@ -68,9 +68,10 @@ def located(who: str) -> str:
 
 
 def labels(everybody: Sequence[str]) -> list[str]:
-    """A short name for each: as much of the end of its path as tells them apart, and a number where that is nothing."""
+    """A short name for each: as much of the end of its path as tells them apart, two parts at least (a run's preset and
+    time), and a number where nothing does."""
     parts = {who: Path(who).parts for who in everybody}
-    size, different = 1, len(set(parts.values()))
+    size, different = 2, len(set(parts.values()))
     while len({part[-size:] for part in parts.values()}) < different:
         size += 1
     found: list[str] = []
@@ -125,9 +126,9 @@ def payoff_table(results: Sequence[MatchResult], level: str) -> Table:
     """Goal difference with interval, and wins-draws-losses, of the row's player against the column's."""
     names = list(dict.fromkeys(name for result in results for name in (result.first, result.second)))
     table = Table(title=f"{level}: goal difference per game [95% interval], wins-draws-losses", show_lines=True)
-    table.add_column("against")
-    for name in names:
-        table.add_column(name, justify="right")
+    table.add_column("", overflow="fold")
+    for number in range(1, len(names) + 1):
+        table.add_column(f"against {number}", justify="right", no_wrap=True)
     cells = {}
     for result in results:
         summary, games = result.summary(), len(result.games)
@@ -136,8 +137,8 @@ def payoff_table(results: Sequence[MatchResult], level: str) -> Table:
         turned = {"mean": -numbers["mean"], "low": -numbers["high"], "high": -numbers["low"]}
         cells[result.first, result.second] = f"{_signed(numbers)}\n{'-'.join(map(str, counts))}"
         cells[result.second, result.first] = f"{_signed(turned)}\n{'-'.join(map(str, counts[::-1]))}"
-    for row in names:
-        table.add_row(row, *(cells.get((row, column), "") for column in names))
+    for number, row in enumerate(names, 1):
+        table.add_row(f"{number} {row}", *(cells.get((row, column), "") for column in names))
     return table
 
 

@@ -133,7 +133,7 @@ class Stage:
             "left": self.left,
             "right": self.right,
             "score": f"{frame.goals_for} : {frame.goals_against}" if frame is not None else "",
-            "state": f"{self.env.spec.env}   episode {self.slot.number}   step {self.slot.length}",
+            "state": f"{self.env.spec.env} · episode {self.slot.number} · step {self.slot.length}",
             "last": self.last,
             "attends": isinstance(self.sides.player, PolicyPlayer),
         }

@@ -18,7 +18,6 @@ PAGE = """<!doctype html>
   h1 { margin: 0; font-size: 17px; font-weight: 600; overflow-wrap: anywhere; }
   h1 i { display: inline-block; width: 11px; height: 11px; border-radius: 50%; margin-right: 7px; }
   #left i { background: #face34; } #right i { background: #3e76e2; } #right { text-align: right; }
-  #score { font-size: 20px; font-weight: 600; white-space: nowrap; font-variant-numeric: tabular-nums; }
   #picture { display: block; width: 100%; border-radius: 6px; background: #0d0f12; }
   footer { display: flex; justify-content: space-between; align-items: center; gap: 16px; flex-wrap: wrap; }
   #state, #last { color: #98a2ad; font-variant-numeric: tabular-nums; }
@@ -32,7 +31,7 @@ PAGE = """<!doctype html>
 </head>
 <body>
 <main>
-  <header><h1 id="left"></h1><div id="score"></div><h1 id="right"></h1></header>
+  <header><h1 id="left"></h1><h1 id="right"></h1></header>
   <img id="picture" src="/stream" alt="the match">
   <footer>
     <div id="state"></div>
@@ -56,7 +55,7 @@ async function refresh() {
   try { facts = await (await fetch("/facts")).json(); }
   catch { at("state").textContent = "the match is over"; return; }
   name("left", facts.left || "", facts.right); name("right", facts.right || "", true);
-  at("score").textContent = facts.score || "";
+  document.title = (facts.score ? facts.score + " · " : "") + "tandem play";
   at("state").textContent = facts.state || "";
   at("last").textContent = facts.last || "";
   at("pause").textContent = facts.paused ? "Go on" : "Pause";

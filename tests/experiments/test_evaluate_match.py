@@ -1,0 +1,121 @@
+"""`tandem eval LEFT --against RIGHT ...`: labels, where the match is played, tables, files and refusals."""
+
+import json
+
+import pytest
+import torch
+
+import envs
+from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
+from experiments import evaluate_match
+from experiments.evaluate_match import labels, meeting_place
+from tests.marl.duel import DuelConfig
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """(name, **options of the environment) -> path of a policy that says it was made for that environment."""
+
+    def save(name, env="football/5_vs_5", **options):
+        spec = ObservationSpec.from_team(DuelConfig().build().spec)
+        torch.manual_seed(0)
+        network = TeamNetwork(spec, NetworkConfig(width=16, hidden=16))
+        meta = {"env": envs.to_json(envs.config(env, **options))}
+        return str(Policy(network, meta).save(tmp_path / name))
+
+    return save
+
+
+@pytest.fixture
+def on_duel(monkeypatch):
+    """Matches on a game that needs no engine."""
+    monkeypatch.setattr(evaluate_match, "meeting_place", lambda everybody, name: DuelConfig(steps=30))
+
+
+def test_labels_are_short_and_different():
+    assert labels(["random", "runs/a/1", "runs/b/1"]) == ["random", "a/1", "b/1"]
+    assert labels(["x/p/1", "y/p/1"]) == ["x/p/1", "y/p/1"]
+    assert labels(["runs/a/1", "runs/a/1", "./runs/a/1"]) == ["a/1", "a/1 (2)", "a/1 (3)"]
+
+
+def test_a_match_is_where_the_policies_were_trained(saved):
+    one, other = saved("one"), saved("other", opponents=4, rewards="checkpoints")
+    assert meeting_place(["random", one, other], None) == envs.config("football/5_vs_5")
+    assert meeting_place([one], "football/11_vs_11_kaggle").level == "11_vs_11_kaggle"
+    assert meeting_place(["random", "idle"], "football/5_vs_5") == envs.config("football/5_vs_5")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"view": "entities"}, "cannot meet: view is 'features' for one, 'entities' for the other"),
+        ({"players": 3}, "cannot meet: players is 4 for one, 3 for the other"),
+        (
+            {"env": "football/11_vs_11_kaggle"},
+            "level is '5_vs_5' for one, '11_vs_11_kaggle' for the other",
+        ),
+        ({"env": "lab2d/clean_up"}, "cannot meet: level is '5_vs_5' for one, 'clean_up' for the other"),
+    ],
+)
+def test_policies_made_for_different_games_are_refused(tandem, saved, options, message):
+    status, _, err = tandem("eval", saved("one"), "--against", saved("other", **options))
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["random", "--against", "idle"], "random and idle: no trained policy says where to play; name one with --env"),
+        (
+            ["random", "--against", "nobody", "--env", "football/5_vs_5"],
+            "player 'nobody' does not exist; allowed: random",
+        ),
+        (["random", "--against", "idle", "--pairs", "0"], "--pairs must be at least 1, got 0"),
+        (["random", "--against", "idle", "--episodes", "3"], "--episodes does not count with --against"),
+        (["random", "--pairs", "3"], "--pairs counts with --against only"),
+        (["random", "--against", "idle", "--env", "lab2d/clean_up"], "clean_up has one team and no other side"),
+        (["random", "--against", "idle", "--env", "football/academy_corner"], "cannot be swapped"),
+        (["random"], "random plays anything; name an environment with --env"),
+    ],
+)
+def test_a_wrong_value_is_answered_in_one_sentence(tandem, args, message):
+    status, out, err = tandem("eval", *args)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_without_a_policy_is_refused(tandem, tmp_path):
+    status, _, err = tandem("eval", "random", "--against", tmp_path, "--env", "football/5_vs_5")
+    assert status == 2
+    assert "holds no policy" in err
+
+
+def test_two_play_a_match(tandem, on_duel, tmp_path):
+    status, out, err = tandem("eval", "random", "--against", "idle", "--pairs", 4, "--output", tmp_path / "games.jsonl")
+    assert (status, err) == (0, "")
+    assert "duel: random against idle" in out
+    for row in ("win", "draw", "loss", "goal difference", "left side advantage"):
+        assert row in out
+    assert "Elo" not in out
+    games = [json.loads(line) for line in (tmp_path / "games.jsonl").read_text().splitlines()]
+    assert [(game["left"], game["right"]) for game in games] == [("random", "idle"), ("idle", "random")] * 4
+    again = tandem("eval", "random", "--against", "idle", "--pairs", 4)[1]
+    assert again.splitlines()[-10:-1] == out.splitlines()[-11:-2]
+
+
+def test_several_play_each_other_and_get_ratings(tandem, on_duel, saved, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = tandem("eval", saved("one"), "--against", "random", "idle", "--pairs", 3)
+    assert status == 0
+    assert "wins-draws-losses" in out
+    assert "Elo (the mean = 1500)" in out
+    assert all(name in out for name in ("1 ", "/one ", "2 random", "3 idle", "against 3"))
+
+
+def test_the_engines_ai_anchors_the_ratings(on_duel, monkeypatch):
+    results = evaluate_match.round_robin({name: name for name in ("random", "idle")}, DuelConfig(), pairs=2)
+    assert evaluate_match.elo_table(results).title == "Elo (the mean = 1500)"
+    renamed = [type(r)(first="builtin_ai", second=r.second, games=r.games) for r in results]
+    assert evaluate_match.elo_table(renamed).title == "Elo (builtin_ai = 1500)"
