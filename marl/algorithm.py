@@ -17,6 +17,7 @@ from marl.config import LearningSettings, TrainConfig
 from marl.impala import TeamIMPALAConfig, stop_runners
 from marl.impala_learner import TeamIMPALALearner, VTraceBatch
 from marl.learner import TeamPPOLearner
+from marl.losses.prediction import kinds_that_count
 from marl.runner import TeamVecRunner
 from marl.vector import TeamGymEnv, action_space, observation_space
 
@@ -39,7 +40,8 @@ def module_spec(spec: envs.TeamSpec, config: TrainConfig) -> RLModuleSpec:
 
 
 def algorithm_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
-    """The RLlib configuration of `config.algorithm`."""
+    """The RLlib configuration of `config.algorithm`. Raises ValueError if no entity is of a kind to be predicted."""
+    kinds_that_count(spec.entity_kinds, config.prediction.kinds)
     return ppo_config(config, spec) if config.algorithm == "ppo" else impala_config(config, spec)
 
 
