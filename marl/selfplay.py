@@ -7,7 +7,6 @@ was restarted plays on against the line-up of its start, says so, and is sent th
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,6 @@ def opponent_spec(env: envs.EnvConfig) -> envs.TeamSpec:
     if spec is None:
         raise ValueError(f"nobody but the engine can play the right team of {name} here; set env.opponents above 0")
     return spec
-
-
-def evaluation_env(env: envs.EnvConfig) -> envs.EnvConfig:
-    """`env` against the engine's AI: the same yardstick for every run, and an opponent that self-play never met."""
-    return replace(env, opponents=0) if getattr(env, "opponents", 0) else env
 
 
 def _check_fit(policy: Policy, spec: ObservationSpec, what: str) -> None:

@@ -17,10 +17,12 @@ import ray
 import envs
 from agents import Policy
 from marl import checkpoint, curve
-from marl.algorithm import export_policy, ppo_config, team_spec
+from marl.algorithm import algorithm_config, export_policy, stop, team_spec
 from marl.config import EvalSettings, TrainConfig
 from marl.evaluation import evaluate, summarise
+from marl.impala import StalledError
 from marl.results import flatten
+from marl.selfplay import OpponentManager
 
 Report = Callable[[int, dict[str, float]], None]
 """Called with the environment steps done and {tag: value}."""
@@ -84,10 +86,6 @@ def start_ray(num_cpus: int) -> None:
                 raise
 
 
-class StalledError(RuntimeError):
-    """Nothing was collected for too long."""
-
-
 class Training:
     """One run in progress: owns the Algorithm and the run folder's checkpoints."""
 
@@ -96,13 +94,15 @@ class Training:
         with quiet_stderr():
             start_ray(max(os.cpu_count() or 1, config.runners.num_runners))
             self.spec = team_spec(config.env)
-            self.algorithm = ppo_config(config, self.spec).build_algo()
+            self.opponents = OpponentManager(config, run, self.spec)
+            self.algorithm = self.opponents.seat(algorithm_config(config, self.spec)).build_algo()
         self.progress: dict[str, Any] = {"env_steps": 0, "iterations": 0, "train_s": 0.0, "seed": config.seed}
         self._last_growth = time.monotonic()
 
     def restore(self, source: Path) -> None:
         """Goes on from a checkpoint: weights, optimiser, schedules, counters."""
         self.progress = checkpoint.progress_of(source)
+        self.opponents.restore()
         self.algorithm.restore_from_path(str((source / "rllib").absolute()))
 
     @property
@@ -115,6 +115,7 @@ class Training:
     def step(self) -> dict[str, float]:
         """One iteration: collect a batch, update. Returns flat metrics. Raises StalledError."""
         began = time.monotonic()
+        self.opponents.start(self.algorithm)
         result = self.algorithm.train()
         seconds = time.monotonic() - began
         metrics = flatten(result, seconds)
@@ -130,6 +131,7 @@ class Training:
         self.progress["env_steps"] = steps
         self.progress["iterations"] += 1
         self.progress["train_s"] += seconds
+        metrics |= self.opponents.after_iteration(self.algorithm, result, steps, self.policy)
         metrics["time/env_steps_per_s"] = grown / seconds
         metrics["time/train_s"] = self.progress["train_s"]
         return metrics
@@ -143,6 +145,7 @@ class Training:
         return export_policy(self.algorithm, self.config, self.spec, meta)
 
     def save(self) -> Path:
+        self.opponents.save()
         return checkpoint.save(self.run, self.algorithm, self.policy(), self.progress, self.config.keep_checkpoints)
 
     def evaluate(self, episodes: int) -> dict[str, float]:
@@ -164,7 +167,7 @@ class Training:
         return metrics
 
     def stop(self) -> None:
-        self.algorithm.stop()
+        stop(self.algorithm)
 
 
 def train(

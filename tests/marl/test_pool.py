@@ -117,10 +117,9 @@ def test_the_newest_starts_with_the_learners_rating():
 
 def test_the_weakest_of_the_oldest_half_leaves(tmp_path):
     pool = filled(tmp_path, 4, size=4)
-    pool.record({pool.members[0].id: Results(losses=2), pool.members[3].id: Results(wins=20)})
-    weakest = min(pool.members, key=lambda m: m.rating)
-    assert weakest is pool.members[3]
-    pool.record({pool.members[1].id: Results(wins=1)})
+    games = (Results(losses=2), Results(wins=1), Results(wins=6), Results(wins=20))
+    pool.record({m.id: result for m, result in zip(pool.members, games, strict=True)})
+    assert [m.env_steps for m in sorted(pool.members, key=lambda m: m.rating)] == [300, 200, 100, 0]
     pool.add(policy(9), 900, size=4)
     assert [m.env_steps for m in pool.members] == [0, 200, 300, 900]  # the oldest half was 0 and 100
     assert set(pool.policies) == {m.id for m in pool.members}
