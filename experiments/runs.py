@@ -50,10 +50,12 @@ def git_sha() -> str:
 
 
 def describe(preset: str, config: Any) -> dict[str, Any]:
-    """What config.json and --dry-run say first. A record without "half" is of the MARL half."""
+    """What config.json and --dry-run say first. A record without "half" is of the MARL half, one without "kind" is a
+    training."""
     name = halves.of(config).NAME
     half = {} if name == halves.MARL else {"half": name}
-    return {"preset": preset, **half, "config": config_to_json(config)}
+    kind = {"kind": config.KIND} if hasattr(config, "KIND") else {}
+    return {"preset": preset, **half, **kind, "config": config_to_json(config)}
 
 
 def create(runs_dir: Path, preset: str, config: Any, command: list[str]) -> Path:
@@ -111,6 +113,8 @@ def read(run: Path) -> tuple[str, Any]:
         raise ValueError(f"{run} is not a run folder: it has no config.json (runs are at runs/PRESET/TIME-SEED)")
     try:
         record = json.loads(path.read_text())
+        if "kind" in record:
+            raise ValueError(f"it is of `tandem {record['kind']}`, not of `tandem train`")
         return record["preset"], config_from_json(record["config"], record.get("half", halves.MARL))
     except KeyError as error:
         raise ValueError(f"{path} cannot be read: {error} is missing") from None

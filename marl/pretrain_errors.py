@@ -144,7 +144,7 @@ def _table(
 
 def _row(who: dict[str, np.ndarray], count: np.ndarray, draws: np.ndarray, **names: Any) -> ErrorRow:
     """who, count: [episodes]; draws: [resamples, episodes] times each episode is drawn."""
-    means = {predictor: float(total.sum() / count.sum()) for predictor, total in who.items()}
+    means: dict[str, Any] = {predictor: float(total.sum() / count.sum()) for predictor, total in who.items()}
     drawn = np.maximum(draws @ count, 1e-12)
     model, steady = draws @ who[MODEL] / drawn, draws @ who[CONSTANT_VELOCITY] / drawn
     low, high = np.percentile(model - steady, (2.5, 97.5)).tolist()

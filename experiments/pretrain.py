@@ -1,0 +1,211 @@
+"""`tandem pretrain`: the network of a preset learns from a recording how everybody moves, before it plays."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import agents
+import envs
+from agents import Policy
+from experiments import files, flags, presets, runs
+from experiments.flags import say
+from experiments.progress import Steps
+from experiments.train import RunFailed
+from marl import TrainConfig, checkpoint
+from marl.pretrain import NotFinite, PretrainConfig, held_out_errors, held_out_sample, open_data, pretrain
+from marl.pretrain_errors import ErrorRow
+
+if TYPE_CHECKING:
+    from experiments.tracking import Tracker
+
+EXAMPLE = "tandem pretrain football-3v1-acam --data recordings/3v1 --steps 5000"
+USAGE = "tandem pretrain PRESET --data DIR [--field value ...] | tandem pretrain --resume RUN [--steps N]"
+FIXED = ("env", "network", "kinds", "batch", "holdout", "restart", "seed")
+"""What stays as it is when a run goes on."""
+ERRORS = "errors.json"
+WITH_RESTARTS = "errors_with_restarts.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainCommand:
+    """Flags of `tandem pretrain`."""
+
+    config: Annotated[PretrainConfig, tyro.conf.arg(name="")]
+    runs_dir: Path = Path("runs")
+    """Where run folders go."""
+    dry_run: bool = False
+    """Print the resolved configuration and stop."""
+
+
+def pretrain_command(args: list[str]) -> int:
+    """Learns from a recording how everybody moves, in the network of a preset."""
+    if {"-h", "--help"} & set(args) and args[0].startswith("-"):
+        say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\n\n`tandem pretrain PRESET --help` lists the fields.")
+        return 0
+    name, rest = flags.split_name(args)
+    resume, rest = flags.take(rest, "--resume")
+    if (name is None) == (resume is None):
+        got = "no preset was named" if name is None else f"give a preset or --resume RUN, not both (got {name!r})"
+        raise flags.FlagError(f"{got}; usage: {USAGE} (`tandem presets` lists the presets)")
+    run = Path(resume) if resume is not None else None
+    preset, stored = read(run) if run is not None else (str(name), defaults(str(name)))
+    command = flags.parse(
+        PretrainCommand,
+        rest,
+        prog=f"tandem pretrain {name or f'--resume {resume}'}",
+        example=EXAMPLE,
+        default=PretrainCommand(config=stored),
+        about=f"{pretrain_command.__doc__} The defaults are those of {run or f'preset {name}'}.",
+    )
+    config = command.config
+    if not config.data:
+        raise flags.FlagError(f"--data is missing: the folder of a recording (`tandem record`); usage: {USAGE}")
+    if run is not None:
+        _check_resumable(run, stored, config)
+    if command.dry_run:
+        say(json.dumps(runs.describe(named(preset), config), indent=2))
+        return 0
+    pretrain_run(preset, config, command.runs_dir, resume=run, args=args)
+    return 0
+
+
+def named(preset: str) -> str:
+    """What the runs of a preset's pre-training are called."""
+    return f"{preset}-pretrain"
+
+
+def defaults(preset: str) -> PretrainConfig:
+    """The pre-training of a preset: its environment, its network, its kinds of entities. Raises ValueError."""
+    config = presets.get(preset).make()
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"preset {preset!r} is of the generative half; pre-training is for teams (`tandem presets`)")
+    return PretrainConfig(env=config.env, network=config.network, kinds=config.prediction.kinds, seed=config.seed)
+
+
+def read(run: Path) -> tuple[str, PretrainConfig]:
+    """(preset, configuration) of a pre-training's run folder. Raises ValueError if it is none."""
+    path = run / "config.json"
+    try:
+        record = json.loads(path.read_text())
+        if record.get("kind") != PretrainConfig.KIND:
+            raise ValueError("it is of another kind of run; go on with it by `tandem train --resume`")
+        data = record["config"]
+        rest = {key: value for key, value in data.items() if key not in ("env", "network", "kinds")}
+        env, network = envs.from_json(data["env"]), agents.NetworkConfig(**data["network"])
+        config = PretrainConfig(env=env, network=network, kinds=tuple(data["kinds"]), **rest)
+        return record["preset"].removesuffix("-pretrain"), config
+    except OSError:
+        raise ValueError(
+            f"{run} is not a run folder: it has no config.json (runs are at runs/PRESET/TIME-SEED)"
+        ) from None
+    except KeyError as error:
+        raise ValueError(f"{path} cannot be read: {error} is missing") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as the configuration of a pre-training: {error}") from None
+
+
+def _check_resumable(run: Path, stored: PretrainConfig, asked: PretrainConfig) -> None:
+    for name in FIXED:
+        before, after = getattr(stored, name), getattr(asked, name)
+        if before != after:
+            raise ValueError(f"{name} of {run} cannot change when it goes on; it is {before}, asked was {after}")
+
+
+def pretrain_run(
+    preset: str,
+    config: PretrainConfig,
+    runs_dir: Path,
+    *,
+    resume: Path | None = None,
+    args: list[str] | None = None,
+) -> Path:
+    """Pre-trains into a new run folder, or on in `resume`, measures held-out errors, and returns the folder.
+
+    Raises: ValueError before anything is written; RunFailed for an error on the way.
+    """
+    open_data(config)  # before there is a folder
+    if resume is None:
+        run = runs.create(runs_dir, named(preset), config, ["tandem", "pretrain", *(args or [preset])])
+        say(f"run folder: {run}")
+    else:
+        run = resume
+        runs.rewrite_config(run, config)
+    source = checkpoint.newest(run)
+    done = checkpoint.progress_of(source)["iterations"] if source else 0
+    if resume is not None:
+        say(f"going on with {run} from {f'{done:,} steps' if done else 'the beginning'}")
+    say(f"watch it: tensorboard --logdir {run.parent.parent}")
+    try:
+        _train_and_measure(config, run, done if resume is not None else None)
+    except KeyboardInterrupt:
+        say(f"stopped; go on with: tandem pretrain --resume {run}")
+        raise
+    except (NotFinite, ValueError) as error:
+        raise RunFailed(f"{error}; go on from the last checkpoint with: tandem pretrain --resume {run}") from None
+    say(f"train from it: tandem train {preset} --pretrained {run}")
+    return run
+
+
+def _train_and_measure(config: PretrainConfig, run: Path, resume_step: int | None) -> None:
+    from experiments.tracking import Tracker  # imports TensorBoard
+
+    tracker = Tracker(run, resume_step)
+    try:
+        with Steps("pre-training", config.steps) as steps:
+
+            def report(done: int, metrics: dict[str, float]) -> None:
+                tracker.scalars(done, metrics)
+                steps.update(done, f"loss {metrics['train/loss']:.4f}, {metrics['time/rows_per_s']:,.0f} moments/s")
+
+            policy = pretrain(config, run, report=report, resume=True)
+        _measure(config, policy, run, tracker)
+    finally:
+        tracker.close()
+
+
+def _measure(config: PretrainConfig, policy: Policy, run: Path, tracker: "Tracker") -> None:
+    """Errors on all held-out episodes: table, JSON, and a picture of some moments."""
+    from experiments.prediction_picture import draw
+
+    found = held_out_errors(config, policy)
+    write_errors(run / ERRORS, found)
+    print_errors(found, f"held-out errors, {config.steps:,} steps")
+    if config.restart:
+        everything = held_out_errors(config, policy, restart=0.0)
+        write_errors(run / WITH_RESTARTS, everything)
+        say(f"without the moves across a restart (the referee's); with them: {run / WITH_RESTARTS}")
+    tags = {f"eval/{row.measure}_share/{row.kind}_{row.horizon}": row.share for row in found}
+    tracker.scalars(config.steps, tags)
+    tracker.hparams(config.steps, runs.config_to_json(config), tags)
+    if config.network.prediction != "cells":
+        path = tracker.image("prediction", config.steps, draw(policy.network, held_out_sample(config, policy.spec)))
+        say(f"guesses beside the truth: {path}")
+
+
+def write_errors(path: Path, rows: list[ErrorRow]) -> None:
+    """The table as JSON, for other tools."""
+    files.write_text(path, json.dumps([row.to_json() for row in rows], indent=2))
+
+
+def print_errors(rows: list[ErrorRow], title: str) -> None:
+    """A table: one row per measure, kind and horizon; the last column compares with constant velocity."""
+    table = Table(title=f"{title}, {max((row.episodes for row in rows), default=0)} episodes")
+    names = ("", "of", "steps ahead", "model", "no move", "constant velocity", "model / constant velocity [95%]", "")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("", "of") else "right")
+    before = None
+    for row in rows:
+        if before and row.measure != before:
+            table.add_section()
+        what = "" if row.measure == before else f"{row.measure} {row.unit}".strip()
+        numbers = (f"{value:.4f}" for value in (row.model, row.no_move, row.constant_velocity))
+        verdict = "better" if row.better else "worse" if row.difference[0] > 0 else "undecided"
+        share = "{:.2f} \\[{:.2f}, {:.2f}]".format(row.share, *row.share_interval)
+        table.add_row(what, row.kind, str(row.horizon), *numbers, share, verdict)
+        before = row.measure
+    Console().print(table)
