@@ -74,7 +74,7 @@ class PPOSettings(LearningSettings):
     """Passes over each batch."""
     advantage_std_min: float = 0.0
     """Advantages are divided by their standard deviation, or by this if it is larger. Where rewards are rare, dividing
-    by nearly nothing makes a strong push out of the critic's noise, and the policy drifts before it has met a reward."""
+    by nearly nothing makes a strong push of the critic's noise, and the policy drifts before it has met a reward."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
