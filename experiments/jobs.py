@@ -25,6 +25,7 @@ PACKAGES = ("envs", "agents", "marl", "generative", "experiments")
 """What a job needs of `SOURCE`; runs, tests, virtual environments and caches stay here."""
 PATH_FLAGS = (
     "--runs-dir", "--resume", "--data.path", "--storage", "--data", "--pretrained", "--opponent.policy",
+    "--output",
 )  # fmt: skip
 """Flags that take a path: relative ones would land in the job's own folder, which Ray deletes."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.report_numbers import POINTS, RAW_POINTS, Curve, bounds, t_interval, thin
+from experiments.report_numbers import POINTS, RAW_POINTS, Curve, bounds, iqm_interval, t_interval, thin
 from experiments.report_runs import Run
 
 ALIKE = ("seed", "storage")
 """Fields in which the runs of one group, drawn as one mean, may differ."""
+ROBUST_SEEDS = 3
+"""With fewer seeds an interquartile mean is the mean, and a bootstrap interval says nothing."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ def groups(runs: Iterable[Run]) -> list[Group]:
     found: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         shared = {key: value for key, value in run.config.items() if key not in ALIKE}
+        if shared.get("pretrained"):  # in a study every seed has a pre-training of its own
+            shared["pretrained"] = str(shared["pretrained"]).replace(f"/{run.seed}/", "/SEED/")
         found.setdefault((run.preset, json.dumps(shared, sort_keys=True)), []).append(run)
     result = []
     for (preset, _), members in found.items():
@@ -73,8 +77,14 @@ class Line:
     style: str | None = None
 
 
+def robust(group: Group, tag: str) -> bool:
+    """Whether a chart shows the interquartile mean of the seeds: evaluations of teams, of at least three seeds."""
+    return tag.startswith("eval/") and not group.runs[0].generative and len(group.seeds) >= ROBUST_SEEDS
+
+
 def line(group: Group, tag: str, colour: int = 0, *, unit_s: float | None = None) -> Line | None:
-    """A run's curve with its own interval, or the mean over seeds with Student's t where all seeds have data.
+    """A run's curve with its own interval, or the middle of the seeds with its interval where all seeds have data:
+    the mean with Student's t, or, for what is `robust`, the interquartile mean with the stratified bootstrap.
 
     Args: unit_s: draw over training time in units of so many seconds, not over steps. Returns: None without data.
     """
@@ -94,6 +104,7 @@ def line(group: Group, tag: str, colour: int = 0, *, unit_s: float | None = None
     first, last = max(curve.x[0] for curve in thinned), min(curve.x[-1] for curve in thinned)
     grid = np.append(min((curve.x for curve in thinned), key=len), [first, last])
     grid = np.unique(grid[(grid >= first) & (grid <= last)])
-    mean, low, high = t_interval(np.stack([np.interp(grid, curve.x, curve.y) for curve in thinned]))
-    count, curve = f" (n = {len(curves)})", Curve(grid, mean)
+    values = np.stack([np.interp(grid, curve.x, curve.y) for curve in thinned])
+    middle, low, high = (iqm_interval if robust(group, tag) else t_interval)(values)
+    count, curve = f" (n = {len(curves)})", Curve(grid, middle)
     return Line(label=group.short, count=count, colour=colour, curve=curve, low=low, high=high, behind=thinned)

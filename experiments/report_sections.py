@@ -24,7 +24,8 @@ PICTURES = ("samples", "denoising", "strip", "schedule", "level", "attention")
 MAX_PICTURE_BYTES = 16 * 2**20
 SEEDS = (
     "n counts seeds: the thick line is their mean, the band its 95% interval (Student's t, point by point, where all "
-    "seeds have data, linear in between), and the thin lines are the seeds. "
+    "seeds have data, linear in between), and the thin lines are the seeds. Evaluations of teams with at least three "
+    "seeds have the interquartile mean and its 95% stratified bootstrap interval instead. "
 )
 LEGEND = (
     "The band or bar of a single run is its evaluation's own 95% interval (of bits, 1.96 standard errors). "

@@ -1,9 +1,9 @@
 """Statistics over seeds and tasks. Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the
 Statistical Precipice" (arXiv 2108.13264), Sec. 4.
 
-Interquartile means, stratified bootstrap intervals and probabilities of improvement, as in the authors' library rliable,
-which the tests compare with. They are here and not there because rliable's bootstrap draws from NumPy's global generator,
-whatever seed it is given, and does not import beside pandas 3. All axes: N runs (seeds), M tasks, P points of a curve.
+Interquartile means, stratified bootstrap intervals and probabilities of improvement, as in the authors' library
+rliable, which the tests compare with. They are here and not there because rliable's bootstrap draws from NumPy's global
+generator, whatever seed it is given, and does not import beside pandas 3. Axes: N runs (seeds), M tasks, P points.
 
 With few runs a percentile bootstrap is too narrow: it never sees a run outside of those it has. `coverage` says by how
 much, and `welch_interval` is the classical answer to put beside it.
@@ -126,17 +126,21 @@ def area(steps: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.trapezoid(scores, steps, axis=-1) / (steps[-1] - steps[0])
 
 
-def welch_interval(x: np.ndarray, y: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Welch's t interval (1947) of mean(x) - mean(y), x: [N], y: [K]; of infinite width for a single run."""
+def welch_interval(tasks: Sequence[tuple[np.ndarray, np.ndarray]], level: float = LEVEL) -> tuple[float, float]:
+    """Welch's t interval (1947) of mean(x) - mean(y), or of the mean of that over tasks.
+
+    Args: tasks: for each x [N] and y [K]. Returns: of infinite width where a set has a single run.
+    """
     from scipy.stats import t
 
-    if min(len(x), len(y)) < 2:
+    sets = [each for pair in tasks for each in pair]
+    if min(map(len, sets)) < 2:
         return -np.inf, np.inf
-    parts = np.array([x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)])
-    middle = float(x.mean() - y.mean())
+    parts = np.array([each.var(ddof=1) / len(each) for each in sets]) / len(tasks) ** 2
+    middle = float(np.mean([x.mean() - y.mean() for x, y in tasks]))
     if parts.sum() == 0:
         return middle, middle
-    freedom = parts.sum() ** 2 / (parts**2 / (np.array([len(x), len(y)]) - 1)).sum()
+    freedom = parts.sum() ** 2 / (parts**2 / (np.array([len(each) for each in sets]) - 1)).sum()
     half = float(t.ppf(0.5 + level / 2, freedom) * np.sqrt(parts.sum()))
     return middle - half, middle + half
 

@@ -54,3 +54,33 @@ def test_only_seeds_of_one_configuration_are_averaged(tmp_path) -> None:
     assert rows == [
         [first.label, "3 (0, 2, 10)", f"per_capita_return {report_numbers.Estimate(float(np.mean(means)), low, high)}"]
     ]
+
+
+def test_evaluations_of_teams_have_the_interquartile_mean_of_three_seeds_and_more(tmp_path) -> None:
+    ends = (0.0, 1.0, 2.0, 3.0, 100.0)
+    for seed, end in enumerate(ends):
+        points = {step: {"eval/scored": step * end, "train/x": end} for step in (1, 2)}
+        make_run(tmp_path, points, seed=seed)
+    group = report_groups.groups(report_runs.collect([tmp_path])[0])[0]
+    drawn = report_groups.line(group, "eval/scored")
+    assert drawn is not None
+    assert drawn.curve.y.tolist() == [2.0, 4.0]  # of 1, 2 and 3
+    assert drawn.low is not None
+    assert drawn.high is not None
+    assert (drawn.low >= 0).all()
+    assert drawn.high[0] <= 100
+    mean = report_groups.line(group, "train/x")
+    assert mean is not None
+    assert mean.curve.y.tolist() == [np.mean(ends)] * 2
+    two = report_groups.line(report_groups.Group("a", "a", group.runs[:2]), "eval/scored")
+    assert two is not None
+    assert two.curve.y.tolist() == [0.5, 1.0]
+
+
+def test_seeds_with_pretrainings_of_their_own_are_one_group(tmp_path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, noisy(), seed=seed)
+        started = {**TEAM, "seed": seed, "pretrained": f"/study/pretrained/{seed}/run"}
+        make_run(tmp_path, noisy(), seed=seed, name=f"p{seed}", config=started)
+    found = report_groups.groups(report_runs.collect([tmp_path])[0])
+    assert sorted(len(group.runs) for group in found) == [2, 2]

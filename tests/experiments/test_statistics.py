@@ -53,11 +53,11 @@ def by_hand(x: np.ndarray, y: np.ndarray, repetitions: int) -> tuple[float, floa
 
 def test_an_interval_is_that_of_a_bootstrap_by_hand() -> None:
     x, y = SCORES, SCORES[:5] + 10 * np.arange(3)  # tasks of very different scores: a mix of them would show
-    found = stats.estimate(stats.difference_of_iqm, x, y, repetitions=20_000)
-    low, high = by_hand(x, y, 4000)
+    found = stats.estimate(stats.difference_of_iqm, x, y, repetitions=10_000)
+    low, high = by_hand(x, y, 2000)
     width = high - low
-    assert found.low == pytest.approx(low, abs=0.05 * width)
-    assert found.high == pytest.approx(high, abs=0.05 * width)
+    assert found.low == pytest.approx(low, abs=0.07 * width)
+    assert found.high == pytest.approx(high, abs=0.07 * width)
     assert found.value == pytest.approx(sorted_iqm(x.flatten().tolist()) - sorted_iqm(y.flatten().tolist()))
 
 
@@ -92,12 +92,12 @@ def test_estimates_are_those_of_rliable() -> None:
     library, metrics = rliable()
     np.random.seed(0)  # rliable draws from the global generator
     value, interval = library.get_interval_estimates(
-        {"x": SCORES}, lambda scores: np.array([metrics.aggregate_iqm(scores)]), reps=2000
+        {"x": SCORES}, lambda scores: np.array([metrics.aggregate_iqm(scores)]), reps=1000
     )
-    found = stats.estimate(stats.iqm, SCORES, repetitions=20_000)
+    found = stats.estimate(stats.iqm, SCORES, repetitions=10_000)
     assert found.value == pytest.approx(value["x"][0], abs=1e-12)
     width = float(np.ptp(interval["x"]))
-    assert [float(found.low), float(found.high)] == pytest.approx(interval["x"][:, 0], abs=0.06 * width)
+    assert [float(found.low), float(found.high)] == pytest.approx(interval["x"][:, 0], abs=0.08 * width)
     other = SCORES[:5, ::-1] + 0.3
     expected = metrics.probability_of_improvement(SCORES, other)
     assert stats.improvement(SCORES[None], other[None])[0] == pytest.approx(expected, abs=1e-12)
@@ -125,13 +125,23 @@ def test_area_is_the_mean_height() -> None:
 def test_welch_interval_is_scipys() -> None:
     x, y = SCORES[:, 0], SCORES[:4, 1]
     theirs = scipy.stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
-    assert stats.welch_interval(x, y) == pytest.approx((theirs.low, theirs.high))
-    assert stats.welch_interval(x, y[:1]) == (-math.inf, math.inf)
-    assert stats.welch_interval(np.ones(3), np.zeros(3)) == (1, 1)
+    assert stats.welch_interval([(x, y)]) == pytest.approx((theirs.low, theirs.high))
+    assert stats.welch_interval([(x, y[:1])]) == (-math.inf, math.inf)
+    assert stats.welch_interval([(np.ones(3), np.zeros(3))]) == (1, 1)
+
+
+def test_welch_interval_over_tasks_is_that_of_their_mean() -> None:
+    """Two equal tasks: the variance of the mean halves, and the degrees of freedom double."""
+    x, y = SCORES[:5, 0], SCORES[:5, 1] + 0.1
+    one = scipy.stats.ttest_ind(x, y, equal_var=False)
+    half = scipy.stats.t.ppf(0.975, 2 * one.df) * math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 5 / 2)
+    low, high = stats.welch_interval([(x, y), (x, y)])
+    assert (low + high) / 2 == pytest.approx(x.mean() - y.mean())
+    assert (high - low) / 2 == pytest.approx(half)
 
 
 def test_three_runs_cover_less_than_they_say() -> None:
-    assert 0.7 < stats.coverage(3, trials=200, repetitions=300) < 0.9
+    assert 0.7 < stats.coverage(3, trials=100, repetitions=200) < 0.9
 
 
 @pytest.mark.parametrize(
