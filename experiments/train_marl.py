@@ -8,7 +8,7 @@ import tyro
 
 import agents
 import envs
-from agents import Policy
+from agents import ObservationSpec, Policy, TeamNetwork
 from experiments import halves, runs
 from experiments.evaluate_marl import evaluate_with_progress, interval
 from experiments.flags import say
@@ -24,6 +24,7 @@ from marl import (
     TrainConfig,
 )
 from marl.evaluation import read_jsonl, summarise, write_jsonl
+from marl.pretrained import Loaded, describe, load_pretrained
 
 if TYPE_CHECKING:
     from experiments.tracking import Tracker
@@ -95,8 +96,12 @@ def _absolute(path: str | None) -> str | None:
 
 def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> None:
     from marl.algorithm import team_spec  # imports RLlib
+    from marl.selfplay import OpponentManager
 
-    team_spec(config.env)  # a missing engine or an impossible environment
+    spec = team_spec(config.env)  # a missing engine or an impossible environment
+    OpponentManager(config, Path(), spec)  # an opponent that is not there or does not fit
+    if config.pretrained is not None and not resume:
+        load_pretrained(TeamNetwork(ObservationSpec.from_team(spec), config.network), config.pretrained)
 
 
 def position(config: TrainConfig, run: Path) -> int | None:
@@ -147,7 +152,11 @@ def _train(config: TrainConfig, run: Path, tracker: "Tracker", metric: str, clip
         def look(done: int, policy: Policy) -> None:
             picture(tracker, policy, config, done, clip_steps)
 
-        return train(config, run, report=report, look=look, resume=resume)
+        def started(loaded: Loaded) -> None:
+            for line in describe(loaded):
+                say(line)
+
+        return train(config, run, report=report, look=look, started=started, resume=resume)
 
 
 def _finish(policy: Policy, config: TrainConfig, run: Path, tracker: "Tracker", metric: str, clip_steps: int) -> None:

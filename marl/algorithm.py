@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 import envs
@@ -167,3 +167,14 @@ def export_policy(algorithm: Algorithm, config: TrainConfig, spec: envs.TeamSpec
     prefix = "network."
     network.load_state_dict({key.removeprefix(prefix): torch.as_tensor(value) for key, value in weights.items()})
     return Policy(network, meta)
+
+
+def import_weights(algorithm: Algorithm, network: TeamNetwork) -> None:
+    """The inverse of `export_policy`: the learner and every runner go on with the weights of `network`."""
+    assert algorithm.learner_group is not None
+    assert algorithm.env_runner_group is not None
+    weights = {f"network.{key}": value.detach().cpu().numpy() for key, value in network.state_dict().items()}
+    algorithm.learner_group.set_weights({DEFAULT_MODULE_ID: weights})
+    state = {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}
+    # Not RLlib's sync_weights: before the first update it takes the runners' weights for just as new, and sends none.
+    algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))

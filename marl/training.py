@@ -17,10 +17,11 @@ import ray
 import envs
 from agents import Policy
 from marl import checkpoint, curve
-from marl.algorithm import algorithm_config, export_policy, stop, team_spec
+from marl.algorithm import algorithm_config, export_policy, import_weights, stop, team_spec
 from marl.config import EvalSettings, TrainConfig
 from marl.evaluation import evaluate, summarise
 from marl.impala import StalledError
+from marl.pretrained import Loaded, load_pretrained
 from marl.results import flatten
 from marl.selfplay import OpponentManager
 
@@ -91,13 +92,23 @@ class Training:
 
     def __init__(self, config: TrainConfig, run: Path) -> None:
         self.config, self.run = config, run
+        self.progress: dict[str, Any] = {"env_steps": 0, "iterations": 0, "train_s": 0.0, "seed": config.seed}
         with quiet_stderr():
             start_ray(max(os.cpu_count() or 1, config.runners.num_runners))
             self.spec = team_spec(config.env)
             self.opponents = OpponentManager(config, run, self.spec)
             self.algorithm = self.opponents.seat(algorithm_config(config, self.spec)).build_algo()
-        self.progress: dict[str, Any] = {"env_steps": 0, "iterations": 0, "train_s": 0.0, "seed": config.seed}
+        self.loaded = self._start_from(config.pretrained)
         self._last_growth = time.monotonic()
+
+    def _start_from(self, pretrained: str | None) -> Loaded | None:
+        """Puts pre-trained weights into learner and runners; says what was taken over. Raises ValueError."""
+        if pretrained is None:
+            return None
+        network = self.policy().network
+        loaded = load_pretrained(network, pretrained)
+        import_weights(self.algorithm, network)
+        return loaded
 
     def restore(self, source: Path) -> None:
         """Goes on from a checkpoint: weights, optimiser, schedules, counters."""
@@ -137,6 +148,7 @@ class Training:
         return metrics
 
     def policy(self) -> Policy:
+        """The learner's present weights."""
         meta = {
             "env": envs.to_json(self.config.env),
             "env_steps": self.progress["env_steps"],
@@ -176,6 +188,7 @@ def train(
     *,
     report: Report | None = None,
     look: Look | None = None,
+    started: Callable[[Loaded], None] | None = None,
     resume: bool = False,
 ) -> Policy:
     """Trains a team and returns its policy.
@@ -185,6 +198,7 @@ def train(
         run: folder for checkpoints, made if missing; runs/python/TIME-SEED if omitted.
         report: receives metrics as they come (the `tandem` command writes them to TensorBoard and JSON lines).
         look: receives the policy after every evaluation on the way.
+        started: receives what was taken over from `config.pretrained`, where there is one.
         resume: go on from the newest checkpoint in `run`, if there is one.
     Raises: ValueError for a configuration that does not fit, or a folder with another run's checkpoints (the newest by
     number would be taken for this run's); RunnerError with the runner's traceback for an error in an environment or
@@ -196,6 +210,8 @@ def train(
         raise ValueError(f"{run} holds checkpoints of an earlier run; resume that one or give another folder")
     training = Training(config, run)
     try:
+        if training.loaded and started and not resume:
+            started(training.loaded)
         with sigterm_as_interrupt():
             _loop(training, report, look, resume)
         return training.policy()

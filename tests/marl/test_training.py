@@ -153,3 +153,33 @@ def test_evaluations_come_at_fixed_environment_steps_and_only_once(ray_session, 
     evaluations = curve.read(tmp_path)
     assert [line["step"] for line in evaluations] == [0, 128, 256]  # the last one is the evaluation at the end
     assert all(len(values) == 3 for line in evaluations for values in line["episodes"].values())
+
+
+def test_a_run_starts_from_pre_trained_weights_in_learner_and_runners(ray_session, tmp_path: Path) -> None:
+    config = small(runners=marl.RunnerSettings(num_runners=1, num_envs=2))
+    source = Training(replace(config, seed=5, runners=small().runners), tmp_path / "source")
+    source.step()
+    source.save()
+    weights = source.policy().network.state_dict()
+    source.stop()
+    config = replace(config, pretrained=str(tmp_path / "source"))
+    training = Training(config, tmp_path / "run")
+    ours = training.policy().network.state_dict()
+    heads = ("policy.", "value.")
+    assert {key for key in ours if not torch.equal(ours[key], weights[key])} == {
+        key for key in ours if key.startswith(heads) and weights[key].any()
+    }
+    assert set(training.loaded.left_out) == {"policy", "value"}
+    metrics = training.step()
+    training.stop()
+    assert abs(metrics["train/first_ratio_error"]) <= 1e-6  # the runner acted with the learner's weights
+
+
+def test_a_network_that_does_not_fit_is_refused(ray_session, tmp_path: Path) -> None:
+    wide = small(network=replace(small().network, width=32))
+    source = Training(wide, tmp_path / "source")
+    source.step()
+    source.save()
+    source.stop()
+    with pytest.raises(ValueError, match=r"network.width is 32 there, needed is 16"):
+        Training(small(pretrained=str(tmp_path / "source")), tmp_path / "run")
