@@ -10,6 +10,8 @@ from marl import EvalSettings, OpponentSettings, PPOSettings, RunnerSettings, Tr
 
 ARMS = ("independent", "meanpool", "acam", "acam+aux")
 AUX_WEIGHT = 0.1
+GRID: dict[str, Any] = {"prediction": "cells", "horizon": 2, "cell_radius": 2}
+"""On a grid a teammate's next two steps end in one of the 25 cells around it, so the predictor classifies."""
 
 
 def base() -> TrainConfig:
@@ -22,7 +24,7 @@ def harvest() -> TrainConfig:
     return replace(
         base(),
         env=Lab2dConfig(level="commons_harvest", players=4, team_reward=True),
-        network=NetworkConfig(hidden=64),
+        network=NetworkConfig(hidden=64, **GRID),
         ppo=PPOSettings(learning_rate=1e-3, learning_rate_end=1e-4, reward_scale=0.25, grad_clip=1.0),
         runners=RunnerSettings(num_envs=16),
         env_steps=240_000,
@@ -35,6 +37,7 @@ def cleanup() -> TrainConfig:
     return replace(
         base(),
         env=Lab2dConfig(level="clean_up", players=4, team_reward=True, steps=1000, clean_bonus=0.1),
+        network=NetworkConfig(**GRID),
         ppo=PPOSettings(entropy_coeff=0.02, entropy_coeff_end=0.002, reward_scale=0.25, advantage_std_min=0.05),
         env_steps=3_000_000,
     )
