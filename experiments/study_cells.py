@@ -167,7 +167,8 @@ def _cell(node: Node) -> None:
             "starts": len((run / "starts.txt").read_text().splitlines()),
             "git_sha": runs.git_sha(),
             "versions": runs.versions(),
-            "curve": curve.read(run),
+            # A run that was killed before its first checkpoint is evaluated at the same step again; the later counts.
+            "curve": list({point["step"]: point for point in curve.read(run)}.values()),
             "final": _values(read_jsonl(run / "evaluation.jsonl")),
         },
     )

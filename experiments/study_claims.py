@@ -110,7 +110,8 @@ def rows(comparison: Comparison, tasks: Sequence[TaskScores]) -> list[Row]:
 def _row(comparison: Comparison, task: str, pairs: list[tuple[np.ndarray, np.ndarray]], note: str) -> Row:
     difference = statistics.estimate_over_tasks(statistics.difference_of_iqm, pairs)
     welch = statistics.welch_interval(pairs)
-    verdicts = {statistics.verdict(*interval, MARGIN) for interval in ((difference.low, difference.high), welch)}
+    bootstrap = float(difference.low), float(difference.high)
+    verdicts = {statistics.verdict(*interval, MARGIN) for interval in (bootstrap, welch)}
     agreed = verdicts.pop() if len(verdicts) == 1 and not note else UNDECIDED
     note = note or ("the two intervals disagree" if verdicts and agreed == UNDECIDED else "")
     return Row(

@@ -30,7 +30,7 @@ LOOK = {
     "acam+aux+pretrain": (COLOURS[3], "--"),
 }
 """Arm -> colour and line, the same in every figure."""
-_STYLE: dict[str, Any] = {"font.size": 10, "text.parse_math": False, "axes.edgecolor": "#555555"}
+_STYLE: Any = {"font.size": 10, "text.parse_math": False, "axes.edgecolor": "#555555"}
 
 
 def learning_curves(path: Path, scores: TaskScores) -> None:
