@@ -9,6 +9,8 @@ from marl.pretrain_errors import unit_of
 
 COLOURS = {"teammate": "#e0b000", "opponent": "#3e76e2", "ball": "#222222"}
 COLUMNS = 3
+REACH = 6
+"""Half the side of what is shown, in steps of ordinary large size per step ahead."""
 THIN = {"color": "black", "width": 0.004}
 
 
@@ -31,8 +33,8 @@ def guesses(network: TeamNetwork, rows: Rows) -> tuple[np.ndarray, np.ndarray, n
 
 
 def draw(network: TeamNetwork, rows: Rows) -> np.ndarray:
-    """One field per moment: a dot per entity, a broad arrow to where it went, a thin one to where the team thought.
-    uint8 [H, W, 3]."""
+    """The surroundings of whoever moves most, one picture per moment: a dot per entity, a broad arrow to where it went,
+    a thin one to where the team thought; y grows downwards, as on the pitch. uint8 [H, W, 3]."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -57,7 +59,10 @@ def draw(network: TeamNetwork, rows: Rows) -> np.ndarray:
             for arrows, style in ((truth, {"color": colour, "alpha": 0.35, "width": 0.012}), (guess, THIN)):
                 ends = arrows[moment, mine] * scale
                 axis.quiver(*places[moment, mine].T, *ends.T, angles="xy", scale_units="xy", scale=1, zorder=2, **style)
-        _frame(axis, places[moment, there[moment]], unit)
+        centre = places[moment, _busiest(truth[moment], there[moment])]
+        reach = REACH * network.config.horizon * float(length.max())
+        axis.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] + reach, centre[1] - reach))
+        axis.set(aspect="equal", xlabel=f"x [{unit}]", ylabel=f"y [{unit}]")
     axes[0, 0].legend(fontsize=7, loc="upper left")
     figure.suptitle(f"{network.config.horizon} steps ahead: broad arrows the truth, thin ones the team's mean guess")
     figure.canvas.draw()
@@ -66,9 +71,6 @@ def draw(network: TeamNetwork, rows: Rows) -> np.ndarray:
     return picture
 
 
-def _frame(axis, places: np.ndarray, unit: str) -> None:
-    """Shows the part of the field where somebody is; y grows downwards, as on the pitch."""
-    centre = (places.min(0) + places.max(0)) / 2
-    reach = max(float((places.max(0) - places.min(0)).max()) / 2 * 1.15, 3.0)
-    axis.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] + reach, centre[1] - reach))
-    axis.set(aspect="equal", xlabel=f"x [{unit}]", ylabel=f"y [{unit}]")
+def _busiest(truth: np.ndarray, there: np.ndarray) -> int:
+    """The present entity that moves farthest, to be shown in the middle. truth: [E, 2]; there: [E]."""
+    return int(np.where(there, np.linalg.norm(truth, axis=-1), -1).argmax())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -193,19 +194,16 @@ def write_errors(path: Path, rows: list[ErrorRow]) -> None:
 
 
 def print_errors(rows: list[ErrorRow], title: str) -> None:
-    """A table: one row per measure, kind and horizon; the last column compares with constant velocity."""
-    table = Table(title=f"{title}, {max((row.episodes for row in rows), default=0)} episodes")
-    names = ("", "of", "steps ahead", "model", "no move", "constant velocity", "model / constant velocity [95%]", "")
-    for name in names:
-        table.add_column(name, justify="left" if name in ("", "of") else "right")
-    before = None
-    for row in rows:
-        if before and row.measure != before:
-            table.add_section()
-        what = "" if row.measure == before else f"{row.measure} {row.unit}".strip()
-        numbers = (f"{value:.4f}" for value in (row.model, row.no_move, row.constant_velocity))
-        verdict = "better" if row.better else "worse" if row.difference[0] > 0 else "undecided"
-        share = "{:.2f} \\[{:.2f}, {:.2f}]".format(row.share, *row.share_interval)
-        table.add_row(what, row.kind, str(row.horizon), *numbers, share, verdict)
-        before = row.measure
-    Console().print(table)
+    """A table per measure: one row per kind and horizon; the last columns compare with constant velocity."""
+    for measure in dict.fromkeys(row.measure for row in rows):
+        mine = [row for row in rows if row.measure == measure]
+        name = f"{measure} in {mine[0].unit}" if mine[0].unit else measure
+        table = Table(title=f"{title}: {name}, {mine[0].episodes} episodes", box=SIMPLE_HEAD)
+        for column in ("", "steps", "model", "no move", "constant velocity (CV)", "model / CV [95%]", ""):
+            table.add_column(column, justify="right" if column else "left", no_wrap=not column.startswith("const"))
+        for row in mine:
+            numbers = (f"{value:.4f}" for value in (row.model, row.no_move, row.constant_velocity))
+            verdict = "better" if row.better else "worse" if row.difference[0] > 0 else "undecided"
+            share = "{:.2f} \\[{:.2f}, {:.2f}]".format(row.share, *row.share_interval)
+            table.add_row(row.kind, str(row.horizon), *numbers, share, verdict)
+        Console().print(table)

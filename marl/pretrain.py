@@ -291,6 +291,8 @@ def held_out_errors(config: PretrainConfig, policy: Policy, *, restart: float | 
 
 
 def held_out_sample(config: PretrainConfig, spec: ObservationSpec, count: int = 6) -> Rows:
-    """Some held-out moments, evenly spread, for a picture."""
+    """Some held-out moments for a picture, evenly spread over the half in which more is going on."""
     rows = join(list(held_out(reader_of(open_data(config)[0], spec, config), config.eval_rows)))
-    return rows.take(torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long())
+    moved = rows.targets.displacement[:, :, -1].norm(dim=-1).sum(-1)
+    lively = (moved >= moved.median()).nonzero().flatten()
+    return rows.take(lively[torch.linspace(0, len(lively) - 1, min(count, len(lively))).round().long()])

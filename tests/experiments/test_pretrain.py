@@ -182,13 +182,12 @@ def row(**changes):
 
 
 def test_the_printed_table(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     worse = {"difference": (0.01, 0.03), "share": 1.1, "share_interval": (1.05, 1.2)}
     undecided = {"difference": (-0.1, 0.03), "share": 0.9, "share_interval": (0.8, 1.2)}
     command.print_errors([row(), row(horizon=2, **worse), row(horizon=3, **undecided)], "held-out errors")
     out = capsys.readouterr().out
-    assert "held-out errors, 9 episodes" in out
-    assert "distance m" in out
+    assert "held-out errors: distance in m, 9 episodes" in out
     assert "0.50 [0.40, 0.60]" in out
     lines = [line for line in out.splitlines() if "ball" in line]
     assert [("better" in a, "worse" in a, "undecided" in a) for a in lines] == [
