@@ -12,7 +12,7 @@ import torch
 
 import agents
 from agents import Policy
-from marl import OpponentSettings, RunnerSettings
+from marl import ImpalaSettings, OpponentSettings, RunnerSettings
 from marl.algorithm import team_spec
 from marl.opponents import Lineup
 from marl.pool import START_RATING, Pool, Results, chances
@@ -204,11 +204,15 @@ def test_who_cannot_play_is_said_before_training(tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("num_runners", [0, 1])
-def test_training_against_the_pool(num_runners, ray_session, tmp_path):
+@pytest.mark.parametrize(
+    ("algorithm", "num_runners"), [("ppo", 0), ("impala", 0), pytest.param("ppo", 1, marks=pytest.mark.slow)]
+)
+def test_training_against_the_pool(algorithm, num_runners, ray_session, tmp_path):
     from marl.training import Training
 
-    config = train_config(runners=RunnerSettings(num_runners=num_runners, num_envs=4, max_restarts=2))
+    runners = RunnerSettings(num_runners=num_runners, num_envs=4, max_restarts=2)
+    impala = ImpalaSettings(batch_env_steps=64, fragment_env_steps=16)
+    config = train_config(algorithm=algorithm, impala=impala, runners=runners)
     training = Training(config, tmp_path)
     try:
         for _ in range(4):
