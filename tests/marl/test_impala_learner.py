@@ -177,7 +177,7 @@ def learn(make_runner, env, *, updates, lag):
     acting = runner.module.network
     torch.manual_seed(0)
     network = type(acting)(acting.spec, acting.config)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     settings = {"gamma": 0.95, "lambda_": 1.0, "rho_clip": 1.0, "c_clip": 1.0, "standardise_advantages": True}
     collect = VTraceBatch(reward_scale=1.0, device="cpu", **settings)
     history = [{key: value.clone() for key, value in network.state_dict().items()}]
@@ -199,4 +199,4 @@ def learn(make_runner, env, *, updates, lag):
 def test_it_learns_to_meet_from_data_of_an_older_policy(meeting, make_runner):
     env = meeting(players=3, side=3, steps=12)
     assert learn(make_runner, env, updates=0, lag=2) < 0.1
-    assert learn(make_runner, env, updates=250, lag=2) > 0.4
+    assert learn(make_runner, env, updates=200, lag=2) > 0.6
