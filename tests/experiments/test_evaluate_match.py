@@ -7,7 +7,7 @@ import torch
 
 import envs
 from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
-from experiments import evaluate_match
+from experiments import evaluate_marl, evaluate_match
 from experiments.evaluate_match import labels, meeting_place
 from tests.marl.duel import DuelConfig
 
@@ -119,3 +119,15 @@ def test_the_engines_ai_anchors_the_ratings(on_duel, monkeypatch):
     assert evaluate_match.elo_table(results).title == "Elo (the mean = 1500)"
     renamed = [type(r)(first="builtin_ai", second=r.second, games=r.games) for r in results]
     assert evaluate_match.elo_table(renamed).title == "Elo (builtin_ai = 1500)"
+
+
+@pytest.mark.parametrize(
+    ("opponents", "title"), [(2, "duel against the built-in AI, 2 held-out"), (0, "duel, 2 held-out")]
+)
+def test_an_evaluation_says_who_plays_the_other_side_if_training_had_somebody_else(
+    tandem, monkeypatch, opponents, title
+):
+    monkeypatch.setattr(evaluate_marl, "environment", lambda command: DuelConfig(opponents=opponents))
+    status, out, _ = tandem("eval", "idle", "--episodes", 2)
+    assert status == 0
+    assert title in " ".join(out.split())

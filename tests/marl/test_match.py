@@ -98,7 +98,7 @@ def test_a_match_is_the_same_in_processes():
 def test_the_engines_ai_plays_on_either_side():
     straight, swapped = match("idle", "builtin_ai", envs.config("football/1_vs_1_easy"), pairs=1, seed=1).games
     assert (straight.right, swapped.left, straight.seed) == ("builtin_ai", "builtin_ai", swapped.seed)
-    assert (straight.length, swapped.length) == (500, 500)
+    assert (straight.length, swapped.length) == (501, 501)
     assert straight.goals_right + swapped.goals_left > straight.goals_left + swapped.goals_right
 
 
