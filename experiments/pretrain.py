@@ -1,7 +1,7 @@
 """`tandem pretrain`: the network of a preset learns from a recording how everybody moves, before it plays."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,6 +66,7 @@ def pretrain_command(args: list[str]) -> int:
     config = command.config
     if not config.data:
         raise flags.FlagError(f"--data is missing: the folder of a recording (`tandem record`); usage: {USAGE}")
+    config = replace(config, data=str(Path(config.data).absolute()))  # a run may go on from another folder
     if run is not None:
         _check_resumable(run, stored, config)
     if command.dry_run:
