@@ -16,6 +16,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -240,6 +241,11 @@ def _play_jobs(
             for job, entry in zip(jobs, pool.map(_write_part, jobs), strict=True):
                 recording = note(recording, entry, complete=job is jobs[-1])
                 tell(recording.num_episodes)
+        except BrokenProcessPool:
+            raise ValueError(
+                f"a process that played for {recording.folder} was ended from outside (perhaps for want of memory); "
+                "the same command goes on after the last part"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
             for leftover in recording.folder.glob(".part-*.writing"):
