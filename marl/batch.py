@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from agents import TeamNetwork
-from marl.losses.prediction import Targets, targets
+from marl.losses.prediction import RESTART, Targets, targets
 from marl.returns import gae, standardise
 from marl.rollout import AGENT_REWARDS
 
@@ -61,7 +61,8 @@ def prediction_targets(network: TeamNetwork, obs: dict[str, Tensor], chunks: lis
     """
     scale = torch.tensor(network.spec.step_scale, device=obs["positions"].device)
     pairs = zip(obs["positions"].split(chunks), obs["entity_mask"].split(chunks), strict=True)
-    each = [targets(positions, present, scale, network.config.horizon) for positions, present in pairs]
+    horizon = network.config.horizon
+    each = [targets(positions, present, scale, horizon, restart=RESTART) for positions, present in pairs]
     return {name: torch.cat([getattr(one, name) for one in each]) for name in Targets._fields}
 
 

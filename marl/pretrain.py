@@ -23,7 +23,7 @@ from agents import load as load_policy
 from envs import EnvConfig
 from marl import checkpoint
 from marl.config import Device, EntityKind, PredictionSettings, _fraction, _not_negative, _positive
-from marl.losses.prediction import prediction_loss, prediction_sums, summarise
+from marl.losses.prediction import RESTART, prediction_loss, prediction_sums, summarise
 from marl.pretrain_data import Batches, Reader, Rows, held_out, join
 from marl.pretrain_errors import ROWS_AT_ONCE, ErrorRow, errors
 from marl.recording import Recording, open_recording
@@ -65,7 +65,7 @@ class PretrainConfig:
     """Largest global norm of a gradient."""
     holdout: float = 0.1
     """Share of the episodes that is only tested on; evenly spread, the same whatever the seed."""
-    restart: float = 6.0
+    restart: float = RESTART
     """An entity that moves by more than this, in units of `step_scale`, in one step was put there by the referee: an
     episode is cut there, as that is no motion. 0 cuts nowhere."""
     memory_mb: float = 1024.0

@@ -27,6 +27,9 @@ from agents.network import Predicted, TeamNetwork
 TIE = 1e-3
 """A displacement this close to the border of two cells counts as on it, so that rounding errors decide nothing."""
 
+RESTART = 6.0
+"""No entity moves this many step_scale in one step by itself: whoever does was put there for a restart of the game."""
+
 Sums = dict[str, Tensor]
 """Name -> [E, K], a sum over rows and agents. Those of several batches may be added."""
 
@@ -45,10 +48,14 @@ class Targets(NamedTuple):
     """[T, E, K] bool: `mask`, and the entity was there at t - 1 in this chunk."""
 
 
-def targets(positions: Tensor, entity_mask: Tensor, step_scale: Tensor, horizon: int) -> Targets:
+def targets(
+    positions: Tensor, entity_mask: Tensor, step_scale: Tensor, horizon: int, *, restart: float = 0.0
+) -> Targets:
     """Targets of one unbroken chunk of an episode.
 
-    Args: positions: [T + 1, E, 2]; entity_mask: [T + 1, E] bool; step_scale: [2]; horizon: K.
+    Args: positions: [T + 1, E, 2]; entity_mask: [T + 1, E] bool; step_scale: [2]; horizon: K; restart: a step in which
+    any entity moves further than so many step_scale (along x or y) is no motion but a restart of the game, and hides
+    everything that goes across it; 0 takes every step as it is.
     Returns: Targets with T rows. What is beyond the chunk, and an entity that is away in between (it may come back
     anywhere), is masked, never guessed.
     """
@@ -56,13 +63,23 @@ def targets(positions: Tensor, entity_mask: Tensor, step_scale: Tensor, horizon:
     h = torch.arange(1, horizon + 1, device=positions.device)
     ahead = torch.arange(last, device=positions.device)[:, None] + h  # [T, K]
     inside, ahead = (ahead <= last)[..., None], ahead.clamp(max=last)
-    unbroken = (entity_mask[ahead] & inside).cumprod(1).bool()
+    usual = (~_restarts(positions, entity_mask, step_scale, restart))[ahead - 1][..., None]  # [T, K, 1]
+    unbroken = (entity_mask[ahead] & inside & usual).cumprod(1).bool()
     mask = (unbroken & entity_mask[:-1, None]).transpose(1, 2)
     moved = ((positions[ahead] - positions[:-1, None]) / (step_scale * h[:, None, None])).transpose(1, 2)
     displacement = moved.masked_fill(~mask[..., None], 0)
     velocity, before = torch.zeros_like(displacement), torch.zeros_like(mask)
     velocity[1:], before[1:] = displacement[:-1, :, :1], mask[:-1, :, :1]
     return Targets(displacement, mask, velocity, mask & before)
+
+
+def _restarts(positions: Tensor, entity_mask: Tensor, step_scale: Tensor, restart: float) -> Tensor:
+    """[T] bool: the step from t to t + 1 is a restart (see `targets`)."""
+    if not restart:
+        return torch.zeros(len(positions) - 1, dtype=torch.bool, device=positions.device)
+    there = (entity_mask[1:] & entity_mask[:-1])[..., None]
+    moved = ((positions[1:] - positions[:-1]) / step_scale).masked_fill(~there, 0)
+    return (moved.abs() > restart).any(-1).any(-1)
 
 
 def cell_of(displacement: Tensor, radius: int) -> Tensor:

@@ -41,15 +41,23 @@ def guess(seed=5, horizon=K, cells=C):
     return Predicted(said[..., :2], said[..., 2:]), torch.rand(T, A, generator=g) < 0.6
 
 
-def test_targets_are_the_slow_loop():
+@pytest.mark.parametrize("restart", [0.0, 2.0])
+def test_targets_are_the_slow_loop(restart):
     positions, mask = chunk()
-    got = targets(positions, mask, SCALE, K)
+    got = targets(positions, mask, SCALE, K, restart=restart)
+
+    def unusual(t):
+        """Somebody goes further than a player can from t to t + 1."""
+        far = ((positions[t + 1] - positions[t]) / SCALE).abs().amax(-1) > restart
+        return bool(restart and (far & mask[t] & mask[t + 1]).any())
+
     assert [tuple(field.shape) for field in got] == [(T, E, K, 2), (T, E, K)] * 2
     for t in range(T):
         for e in range(E):
             for h in range(1, K + 1):
                 here = t + h <= T and all(mask[i, e] for i in range(t, t + h + 1))
-                before = bool(here and t > 0 and mask[t - 1, e])
+                here = here and not any(unusual(i) for i in range(t, t + h))
+                before = bool(here and t > 0 and mask[t - 1, e] and not unusual(t - 1))
                 at = (t, e, h - 1)
                 assert bool(got.mask[at]) == here
                 assert bool(got.velocity_mask[at]) == before
@@ -59,6 +67,7 @@ def test_targets_are_the_slow_loop():
                     steady = h * (positions[t, e] - positions[t - 1, e]) / (h * SCALE)
                     assert got.velocity[at].tolist() == pytest.approx(steady.tolist(), abs=1e-12)
     assert (got.mask.sum((0, 1))[1:] < got.mask.sum((0, 1))[:-1]).all()
+    assert 0 < sum(unusual(t) for t in range(T)) < T / 2 or not restart
 
 
 def test_a_chunk_shorter_than_the_horizon_is_masked_not_guessed():
@@ -77,7 +86,13 @@ def test_positions_of_the_absent_reach_no_target(garbage):
 
 
 def test_targets_come_from_observations_alone():
-    assert list(inspect.signature(targets).parameters) == ["positions", "entity_mask", "step_scale", "horizon"]
+    assert list(inspect.signature(targets).parameters) == [
+        "positions",
+        "entity_mask",
+        "step_scale",
+        "horizon",
+        "restart",
+    ]
 
 
 def test_an_entity_that_returns_has_no_velocity_until_it_was_there_twice():
