@@ -23,9 +23,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "presets": ("experiments.listing:presets_command", "what can be trained, and what to expect of it"),
     "data": ("experiments.data:data_command", "sets of pictures: list | get NAME"),
     "envs": ("experiments.listing:envs_command", "environments, players, views and options"),
-    "pretrain": ("experiments.pretrain:pretrain_command", "learn from a recording how everybody moves, before training"),
-    "train": ("experiments.train:train_command", "train a preset, or go on with a run (--resume RUN)"),
     "record": ("experiments.record:record_command", "episodes of play as a data set of observations, without actions"),
+    "pretrain": (
+        "experiments.pretrain:pretrain_command",
+        "learn from a recording how everybody moves, before training",
+    ),
+    "train": ("experiments.train:train_command", "train a preset, or go on with a run (--resume RUN)"),
     "sweep": ("experiments.sweep:sweep_command", "several seeds of a preset through Ray Tune"),
     "study": (
         "experiments.study:study_command",
@@ -41,7 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "report": ("experiments.report:report_command", "runs side by side in one HTML page: tables, curves, pictures"),
     "cluster": ("experiments.remote:cluster_command", "a token-protected local Ray head: up | status | down"),
-    "submit": ("experiments.remote:submit_command", "run `tandem train ...` as a job on a Ray cluster"),
+    "submit": (
+        "experiments.remote:submit_command",
+        "run `tandem train ...`, pretrain or study as a job on a Ray cluster",
+    ),
     "jobs": ("experiments.remote:jobs_command", "jobs of the cluster"),
     "logs": ("experiments.remote:logs_command", "what a job has printed"),
     "stop": ("experiments.remote:stop_command", "stop a job"),

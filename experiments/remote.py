@@ -46,13 +46,13 @@ def cluster_command(args: list[str]) -> int:
     return 0
 
 
-SUBMIT = "tandem submit [--address URL] train PRESET [--field value ...] | study agent-centric [flags]"
+SUBMIT = "tandem submit [--address URL] train|pretrain PRESET [--field value ...] | study agent-centric [flags]"
 SUBMIT_EXAMPLE = "tandem submit train lab2d-harvest-acam --seed 1"
 WHERE = "Without --address the head of `tandem cluster up` is used, or what RAY_API_SERVER_ADDRESS names."
 
 
 def submit_command(args: list[str]) -> int:
-    """Runs a training command, or a whole study, as a job on a Ray cluster."""
+    """Runs a training, a pre-training or a whole study as a job on a Ray cluster."""
     address, rest = None, list(args)
     while rest and rest[0].startswith("-"):
         if rest[0] in ("-h", "--help"):
@@ -64,13 +64,13 @@ def submit_command(args: list[str]) -> int:
         if flag != "--address":
             raise flags.FlagError(f"{rest[0]!r} is not a flag of submit; usage: {SUBMIT}")
         address, rest = (value, rest[1:]) if equals else (rest[1], rest[2:])
-    if not rest or rest[0] not in ("train", "study"):
+    if not rest or rest[0] not in ("train", "pretrain", "study"):
         got = " ".join(rest) or "nothing"
-        raise flags.FlagError(f"only train and study can be submitted, got {got!r}; usage: {SUBMIT}")
+        raise flags.FlagError(f"only train, pretrain and study can be submitted, got {got!r}; usage: {SUBMIT}")
     # A typing error is cheaper here than on the cluster.
     if rest[0] == "study":
         parse_study(rest[1:])
-    elif not any(arg.split("=")[0] == "--resume" for arg in rest):
+    elif rest[0] == "train" and not any(arg.split("=")[0] == "--resume" for arg in rest):
         parse_train(rest[1:])
     logging.getLogger("ray").setLevel(logging.WARNING)
     job_id = jobs.submit(rest, address=address)
