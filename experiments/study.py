@@ -194,9 +194,10 @@ def _show(grid: Grid) -> None:
     from experiments import study_cells, study_plan, study_schedule
 
     nodes = study_plan.nodes(grid)
-    table = Table(title=f"{grid.folder}")
-    for heading in ("task", "seeds", "env steps", "parameters", "CPUs", "done", "begun", "stale", "left [CPU hours]"):
-        table.add_column(heading, overflow="fold")
+    say(f"{grid.folder}")
+    table = Table()
+    for heading in ("task", "seeds", "steps", "parameters", "CPUs", "done", "begun", "left [h]"):
+        table.add_column(heading, no_wrap=heading in ("task", "steps", "parameters"), overflow="fold")
     for task, budget in grid.budgets.items():
         cells = [node for node in nodes if node.task == task and node.kind == "cell"]
         states = [study_cells.state(node) for node in cells]
@@ -204,11 +205,19 @@ def _show(grid: Grid) -> None:
         size = sum(bundle["CPU"] for bundle in study_schedule.cpus(cells[0]))
         left = sum(_weight(node) for node, how in zip(cells, states, strict=True) if how != "done")
         hours = left * _with_evaluation(budget) / SPEEDS[task.partition("-")[0]] / 3600
-        numbers = (f"{states.count('done')} of {len(cells)}", states.count("part"), states.count("stale"))
-        spread = f"{counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else "")
-        row = (len(budget.seeds), f"{budget.env_steps:,}", spread, f"{size:.0f}", *numbers, f"{hours:.1f}")
-        table.add_row(task, *map(str, row))
+        spread = f"{counts[0]:,}" + (f"-{counts[-1]:,}" if len(counts) > 1 else "")
+        row = (
+            len(budget.seeds),
+            f"{budget.env_steps:,}",
+            spread,
+            f"{size:.0f}",
+            f"{states.count('done')} of {len(cells)}",
+        )
+        table.add_row(task, *map(str, row), str(states.count("part")), f"{hours:.1f}")
+        if stale := states.count("stale"):
+            say(f"{task}: {stale} cells are of another configuration and do not count")
     Console().print(table)
+    say("left: hours of one CPU, guessed from the speed on the machine of the committed results")
     for kind in ("random", "record", "pretrain", "unseen"):
         of_kind = [study_cells.state(node) for node in nodes if node.kind == kind]
         if of_kind:

@@ -116,6 +116,13 @@ def test_tasks_with_different_numbers_of_runs_count_alike() -> None:
     assert found.low == pytest.approx((one.low + 10) / 2)
 
 
+def test_tasks_are_resampled_independently() -> None:
+    """The mean of two tasks with the same scores has an interval shorter by the square root of two."""
+    pair = SCORES[:, 0], SCORES[:, 1]
+    one, two = (stats.estimate_over_tasks(stats.difference_of_iqm, [pair] * count) for count in (1, 2))
+    assert float(two.high - two.low) == pytest.approx(float(one.high - one.low) / math.sqrt(2), rel=0.05)
+
+
 def test_area_is_the_mean_height() -> None:
     steps = np.array([0.0, 1.0, 4.0])
     assert stats.area(steps, np.array([2.0, 2.0, 2.0])) == pytest.approx(2)

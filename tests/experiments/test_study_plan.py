@@ -78,6 +78,7 @@ def test_arms_with_pretraining_start_from_that_of_their_seed(grid) -> None:
         assert node.config.pretrained == str(grid.folder / "lab2d-harvest" / "pretrained" / "1" / "run")
         assert node.config.prediction.coeff == (0.1 if "aux" in arm else 0)
         assert by_key[node.needs[0]].config.network == node.config.network
+        assert by_key[node.needs[0]].needs == ("lab2d-harvest/recordings/1",)
     assert by_key["lab2d-harvest/acam/1"].config.pretrained is None
 
 
