@@ -30,6 +30,9 @@ Report = Callable[[int, dict[str, float]], None]
 Look = Callable[[int, Policy], None]
 """Called with the environment steps done and the policy of that moment, to draw it."""
 
+Started = Callable[[Loaded], None]
+"""Called with what a run took over from a pre-trained network."""
+
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
@@ -98,15 +101,15 @@ class Training:
             self.spec = team_spec(config.env)
             self.opponents = OpponentManager(config, run, self.spec)
             self.algorithm = self.opponents.seat(algorithm_config(config, self.spec)).build_algo()
-        self.loaded = self._start_from(config.pretrained)
         self._last_growth = time.monotonic()
 
-    def _start_from(self, pretrained: str | None) -> Loaded | None:
-        """Puts pre-trained weights into learner and runners; says what was taken over. Raises ValueError."""
-        if pretrained is None:
+    def start_from_pretrained(self) -> Loaded | None:
+        """Puts the weights that `config.pretrained` names, if it does, into learner and runners, and returns what was
+        taken over. Raises ValueError where they do not fit."""
+        if self.config.pretrained is None:
             return None
         network = self.policy().network
-        loaded = load_pretrained(network, pretrained)
+        loaded = load_pretrained(network, self.config.pretrained)
         import_weights(self.algorithm, network)
         return loaded
 
@@ -188,7 +191,7 @@ def train(
     *,
     report: Report | None = None,
     look: Look | None = None,
-    started: Callable[[Loaded], None] | None = None,
+    started: Started | None = None,
     resume: bool = False,
 ) -> Policy:
     """Trains a team and returns its policy.
@@ -210,10 +213,8 @@ def train(
         raise ValueError(f"{run} holds checkpoints of an earlier run; resume that one or give another folder")
     training = Training(config, run)
     try:
-        if training.loaded and started and not resume:
-            started(training.loaded)
         with sigterm_as_interrupt():
-            _loop(training, report, look, resume)
+            _loop(training, report, look, started, resume)
         return training.policy()
     except KeyboardInterrupt:
         if training.progress["iterations"]:
@@ -224,40 +225,43 @@ def train(
 
 
 class _Due:
-    """When the next evaluation on the way is due: by the clock, or at fixed environment steps."""
+    """When an evaluation on the way is due: by the clock, or at fixed environment steps, which begin with 0."""
 
-    def __init__(self, settings: EvalSettings, env_steps: int) -> None:
-        self.settings, self.done = settings, env_steps
-        self.last = time.monotonic()
+    def __init__(self, settings: EvalSettings, run: Path) -> None:
+        self.settings, self.last = settings, time.monotonic()
+        self.evaluated = max((line["step"] for line in curve.read(run)), default=-1)
 
     def __call__(self, env_steps: int) -> bool:
         every = self.settings.interval_env_steps
         if every:
-            due = env_steps // every > self.done // every
-            self.done = env_steps
-            return due
+            return env_steps // every > self.evaluated // every
         interval = self.settings.interval_s
         return interval > 0 and time.monotonic() - self.last >= interval
 
+    def done(self, env_steps: int) -> None:
+        # The clock starts after the evaluation: what that takes is not training.
+        self.evaluated, self.last = env_steps, time.monotonic()
 
-def _loop(training: Training, report: Report, look: Look | None, resume: bool) -> None:
+
+def _loop(training: Training, report: Report, look: Look | None, started: Started | None, resume: bool) -> None:
     config, settings = training.config, training.config.evaluation
     if resume and (source := checkpoint.newest(training.run)):
         training.restore(source)
+    elif (loaded := training.start_from_pretrained()) and started:
+        started(loaded)
     curve.truncate(training.run, training.progress["env_steps"])
-    if settings.interval_env_steps and not training.progress["iterations"]:
-        report(0, training.evaluate(settings.interval_episodes))  # a curve begins with the untrained policy
-    due = _Due(settings, training.progress["env_steps"])
+    due = _Due(settings, training.run)
     last_save = time.monotonic()
     while not training.done:
-        metrics = training.step()
         steps = training.progress["env_steps"]
-        if due(steps) and not training.done:
-            metrics |= training.evaluate(settings.interval_episodes)
-            if look:
+        # Before the step and not after: so a run that was killed in the middle of an evaluation makes up for it.
+        if due(steps):
+            report(steps, training.evaluate(settings.interval_episodes))
+            if look and steps:
                 look(steps, training.policy())
-            due.last = time.monotonic()  # what an evaluation takes is not training
-        report(steps, metrics)
+            due.done(steps)
+        metrics = training.step()
+        report(training.progress["env_steps"], metrics)
         if time.monotonic() - last_save >= config.checkpoint_interval_s and not training.done:
             training.save()
             last_save = time.monotonic()

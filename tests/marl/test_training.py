@@ -164,12 +164,13 @@ def test_a_run_starts_from_pre_trained_weights_in_learner_and_runners(ray_sessio
     source.stop()
     config = replace(config, pretrained=str(tmp_path / "source"))
     training = Training(config, tmp_path / "run")
+    loaded = training.start_from_pretrained()
     ours = training.policy().network.state_dict()
     heads = ("policy.", "value.")
     assert {key for key in ours if not torch.equal(ours[key], weights[key])} == {
         key for key in ours if key.startswith(heads) and weights[key].any()
     }
-    assert set(training.loaded.left_out) == {"policy", "value"}
+    assert set(loaded.left_out) == {"policy", "value"}
     metrics = training.step()
     training.stop()
     assert abs(metrics["train/first_ratio_error"]) <= 1e-6  # the runner acted with the learner's weights
@@ -182,4 +183,22 @@ def test_a_network_that_does_not_fit_is_refused(ray_session, tmp_path: Path) -> 
     source.save()
     source.stop()
     with pytest.raises(ValueError, match=r"network.width is 32 there, needed is 16"):
-        Training(small(pretrained=str(tmp_path / "source")), tmp_path / "run")
+        train(small(pretrained=str(tmp_path / "source")), tmp_path / "run")
+
+
+def test_an_evaluation_that_was_interrupted_is_made_up_for(ray_session, tmp_path: Path, monkeypatch) -> None:
+    settings = marl.EvalSettings(episodes=2, interval_env_steps=128, interval_episodes=2)
+    config, whole = small(evaluation=settings, env_steps=384), Training.evaluate
+
+    def interrupted(self: Training, episodes: int) -> dict[str, float]:
+        if self.progress["env_steps"] == 256:
+            raise KeyboardInterrupt
+        return whole(self, episodes)
+
+    monkeypatch.setattr(Training, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path)
+    monkeypatch.undo()
+    assert [line["step"] for line in curve.read(tmp_path)] == [0, 128]
+    train(config, tmp_path, resume=True)
+    assert [line["step"] for line in curve.read(tmp_path)] == [0, 128, 256]
