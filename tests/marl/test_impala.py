@@ -1,5 +1,7 @@
 """IMPALA's driver: what makes a batch, what ends a run, and the whole of it on Ray."""
 
+import os
+import signal
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -95,7 +97,7 @@ def test_a_batch_is_whole_deliveries_oldest_first_and_the_rest_waits(driver):
 
 
 def test_runners_always_have_two_requests_and_get_the_newest_weights(driver):
-    group = Group([], [delivered(60)], [delivered(60)])
+    group = Group([delivered(60)], [delivered(60)])
     algorithm = driver(group)
     algorithm._gather({WEIGHTS_SEQ_NO: 1})
     assert group.sent == [{WEIGHTS_SEQ_NO: 1}] * 5  # two each, and one for the first delivery
@@ -269,3 +271,21 @@ def test_a_runner_that_hangs_ends_the_run_in_time(by_value, tmp_path: Path):
         training.step()
     training.stop()
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_lost_runner_is_replaced_while_the_learner_waits_for_it(by_value, tmp_path: Path):
+    training = Training(small(runners=1), tmp_path)
+    training.step()
+    group = training.algorithm.env_runner_group
+    (pid,) = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+    os.kill(pid, signal.SIGKILL)
+    before = training.progress["env_steps"]
+    for _ in range(4):  # more than what had arrived and was under way
+        metrics = training.step()
+    assert training.progress["env_steps"] >= before + 64
+    (other,) = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+    assert other != pid
+    assert abs(metrics["train/policy_lag"]) <= IN_FLIGHT + 1  # it collects with the weights of now
+    training.stop()
