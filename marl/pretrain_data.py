@@ -10,6 +10,7 @@ Axes: N rows, T time, A agents, E entities, K horizons.
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,9 +52,16 @@ def tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(array, requirements="W"))
 
 
-def is_held_out(episode: int, share: float) -> bool:
-    """Whether an episode is kept for the test: `share` of them, evenly spread."""
-    return math.floor((episode + 1) * share) > math.floor(episode * share)
+def is_held_out(episode: int, share: float, players: int = 1) -> bool:
+    """Whether an episode is kept for the test: one of every 1 / share, and by turns one of each player's (episode n of
+    a recording is played by player n % players)."""
+    part = Fraction(share).limit_denominator(1000)
+    if not part:
+        return False
+    turn = math.floor(episode * part)  # which held-out episode is looked for here
+    first, last = math.ceil(turn / part), math.ceil((turn + 1) / part) - 1
+    chosen = last - (last - turn) % players
+    return episode == (chosen if chosen >= first else last)
 
 
 def pieces(episode: Episode, step_scale: Tensor, restart: float) -> Iterator[slice]:
@@ -82,6 +90,7 @@ class Reader:
         self.counted = torch.tensor([kind in kinds for kind in spec.entity_kinds])
         self.scale = torch.tensor(spec.step_scale)
         counts = [part["episodes"] for part in recording.parts]
+        self.players = max(1, len(recording.manifest["policy"]))
         self.first = np.cumsum([0, *counts])[:-1].tolist()
         """Number of each part's first episode."""
 
@@ -93,7 +102,7 @@ class Reader:
         found = [
             rows
             for number, episode in enumerate(self.recording.episodes(part), start=self.first[part])
-            if is_held_out(number, self.holdout) == held_out
+            if is_held_out(number, self.holdout, self.players) == held_out
             for piece in pieces(episode, self.scale, self.restart)
             if (rows := self._rows(number, {key: value[piece] for key, value in episode.items()}))
         ]

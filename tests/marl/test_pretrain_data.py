@@ -37,6 +37,7 @@ class Recording:
 
     def __init__(self, parts):
         self._parts = parts
+        self.manifest = {"policy": [{"name": "random"}]}
         self.parts = [{"episodes": len(part)} for part in parts]
         self.read = []
 
@@ -59,6 +60,14 @@ def reader(recording, **options):
 def row_keys(rows):
     """What identifies a moment."""
     return [tuple(view.flatten().tolist()) for view in rows.obs["view"]]
+
+
+@pytest.mark.parametrize(("share", "players"), [(0.1, 2), (0.1, 3), (0.25, 2), (0.07, 5)])
+def test_every_player_is_held_out_by_turns(share, players):
+    held = [number for number in range(600) if is_held_out(number, share, players)]
+    assert abs(len(held) - 600 * share) <= 1
+    by = np.bincount(np.array(held) % players, minlength=players)
+    assert by.max() - by.min() <= 1
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 1 / 3, 0.5])
