@@ -32,7 +32,8 @@ class Lab2dConfig:
     """clean_up: agents can fine each other (1 point off for the one who fines, 50 for the fined)."""
     clean_bonus: float = 0.0
     """clean_up: added to an agent's reward for each cell that it cleans, in training only (`envs.for_evaluation` takes
-    it away, and the environment's episode numbers never count it): players who act at random clean too little to ever see an apple."""
+    it away, and the environment's episode numbers never count it): who acts at random cleans too little to ever see an
+    apple."""
     steps: int | None = None
     """Length of an episode [steps]; None: the level's own."""
     sprite_size: int | None = None
