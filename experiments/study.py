@@ -196,7 +196,7 @@ def _show(grid: Grid) -> None:
     nodes = study_plan.nodes(grid)
     say(f"{grid.folder}")
     table = Table()
-    for heading in ("task", "seeds", "steps", "parameters", "CPUs", "done", "begun", "left [h]"):
+    for heading in ("task", "seeds", "steps", "parameters", "CPUs", "done", "begun", "left"):
         table.add_column(heading, no_wrap=heading in ("task", "steps", "parameters"), overflow="fold")
     for task, budget in grid.budgets.items():
         cells = [node for node in nodes if node.task == task and node.kind == "cell"]
@@ -211,7 +211,7 @@ def _show(grid: Grid) -> None:
             f"{budget.env_steps:,}",
             spread,
             f"{size:.0f}",
-            f"{states.count('done')} of {len(cells)}",
+            f"{states.count('done')}/{len(cells)}",
         )
         table.add_row(task, *map(str, row), str(states.count("part")), f"{hours:.1f}")
         if stale := states.count("stale"):
