@@ -87,6 +87,7 @@ def impala_config(config: TrainConfig, spec: envs.TeamSpec) -> TeamIMPALAConfig:
             rho_clip=impala.rho_clip,
             c_clip=impala.c_clip,
             standardise_advantages=impala.standardise_advantages,
+            advantage_std_min=impala.advantage_std_min,
             reward_scale=impala.reward_scale,
             device=device or "cpu",
         ),

@@ -90,8 +90,20 @@ class PPOSettings(LearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ImpalaSettings(LearningSettings):
-    """IMPALA: runners collect while the learner learns, and V-trace corrects for the policy having moved on."""
+    """IMPALA: runners collect while the learner learns, and V-trace corrects for the policy having moved on.
 
+    It takes one gradient step per batch where PPO takes many, so its steps are larger; nothing but the entropy bonus
+    keeps the policy from collapsing in between.
+    """
+
+    learning_rate: float = 1e-3
+    """Adam's step size at the start."""
+    learning_rate_end: float = 1e-4
+    """Step size once `env_steps` are done; linear in between."""
+    entropy_coeff: float = 0.02
+    """Weight of the entropy bonus at the start, per nat."""
+    grad_clip: float = 1.0
+    """Largest global norm of a gradient."""
     lambda_: float = 1.0
     """V-trace's lambda: scales the trace coefficients c."""
     rho_clip: float = 1.0
@@ -101,6 +113,8 @@ class ImpalaSettings(LearningSettings):
     standardise_advantages: bool = True
     """Divide advantages by their spread in the batch, as PPO does; the paper does not. Without it the weight of the
     entropy bonus depends on the size of the rewards."""
+    advantage_std_min: float = 0.0
+    """Advantages are divided by their spread or by this, whichever is larger; for rare rewards."""
     batch_env_steps: int = 1024
     """Environment steps (of the whole team) per update, which is one gradient step. Runners deliver num_envs x
     fragment_env_steps at once, and a batch is whole deliveries."""
@@ -114,6 +128,7 @@ class ImpalaSettings(LearningSettings):
         super().__post_init__()
         _positive(self, "rho_clip", "c_clip", "batch_env_steps", "fragment_env_steps", "result_timeout_s")
         _fraction(self, "lambda_")
+        _not_negative(self, "advantage_std_min")
         if self.c_clip > self.rho_clip:  # V-trace's fixed point is that of a policy between the two only then
             raise ValueError(f"c_clip must be at most rho_clip ({self.rho_clip}), got {self.c_clip}")
 

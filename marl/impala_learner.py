@@ -102,12 +102,14 @@ class VTraceBatch(TeamBatch):
             c_clip=self.c_clip,
         )
         advantages = traced.advantages
+        if self.standardise_advantages:
+            advantages = standardise(advantages, rows["mask"], std_min=self.advantage_std_min)
         return {
             Columns.OBS: rows,
             Columns.ACTIONS: actions,
             Columns.ACTION_LOGP: behaviour,
             RETURNS: traced.targets,
-            ADVANTAGES: standardise(advantages, rows["mask"]) if self.standardise_advantages else advantages,
+            ADVANTAGES: advantages,
             **prediction_targets(network, obs, chunks),
         }
 

@@ -49,6 +49,7 @@ WRONG = [
     ),
     (PredictionSettings, {"kinds": ()}, "kinds must be some of teammate, opponent, ball, each once; got ()"),
     (ImpalaSettings, {"rho_clip": 0}, "rho_clip must be positive and finite, got 0"),
+    (ImpalaSettings, {"c_clip": 2.0}, "c_clip must be at most rho_clip (1.0), got 2.0"),
     (ImpalaSettings, {"gamma": 2.0}, "gamma must be between 0 and 1, got 2.0"),
     (OpponentSettings, {"kind": "ghost"}, "opponent kind 'ghost' does not exist; allowed: builtin, frozen, self_play"),
     (OpponentSettings, {"kind": "frozen"}, "opponent kind 'frozen' needs an opponent policy, got None"),

@@ -96,9 +96,10 @@ def test_on_policy_it_is_ppos_batch(meeting, make_runner):
 def test_standardised_or_not(collected):
     network, chunks = collected
     raw = vtrace_batch().build(network, chunks)
-    got = vtrace_batch(standardise_advantages=True).build(network, chunks)
-    assert torch.equal(got[ADVANTAGES], standardise(raw[ADVANTAGES], raw["obs"]["mask"]))
-    assert torch.equal(got[RETURNS], raw[RETURNS])
+    for std_min in (0.0, 10.0):
+        got = vtrace_batch(standardise_advantages=True, advantage_std_min=std_min).build(network, chunks)
+        assert torch.equal(got[ADVANTAGES], standardise(raw[ADVANTAGES], raw["obs"]["mask"], std_min=std_min))
+        assert torch.equal(got[RETURNS], raw[RETURNS])
 
 
 def test_what_an_absent_agent_did_does_not_count(collected):
