@@ -197,19 +197,18 @@ def _show(grid: Grid) -> None:
     say(f"{grid.folder}")
     table = Table()
     for heading in ("task", "seeds", "steps", "parameters", "CPUs", "done", "begun", "left"):
-        table.add_column(heading, no_wrap=heading in ("task", "steps", "parameters"), overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for task, budget in grid.budgets.items():
         cells = [node for node in nodes if node.task == task and node.kind == "cell"]
         states = [study_cells.state(node) for node in cells]
-        counts = sorted({study_plan.parameters(node.config) for node in cells})
+        most = max(study_plan.parameters(node.config) for node in cells)  # the others have 1% less at most
         size = sum(bundle["CPU"] for bundle in study_schedule.cpus(cells[0]))
         left = sum(_weight(node) for node, how in zip(cells, states, strict=True) if how != "done")
         hours = left * _with_evaluation(budget) / SPEEDS[task.partition("-")[0]] / 3600
-        spread = f"{counts[0]:,}" + (f"-{counts[-1]:,}" if len(counts) > 1 else "")
         row = (
             len(budget.seeds),
             f"{budget.env_steps:,}",
-            spread,
+            f"{most:,}",
             f"{size:.0f}",
             f"{states.count('done')}/{len(cells)}",
         )
