@@ -14,7 +14,7 @@ from agents import ObservationSpec, Policy, TeamNetwork
 from agents.rl_module import TeamRLModule
 from marl.batch import TeamBatch
 from marl.config import LearningSettings, TrainConfig
-from marl.impala import TeamIMPALAConfig, stop_runners
+from marl.impala import TeamIMPALA, TeamIMPALAConfig, stop_runners
 from marl.impala_learner import TeamIMPALALearner, VTraceBatch
 from marl.learner import TeamPPOLearner
 from marl.losses.prediction import kinds_that_count
@@ -176,6 +176,12 @@ def import_weights(algorithm: Algorithm, network: TeamNetwork) -> None:
     assert algorithm.env_runner_group is not None
     weights = {f"network.{key}": value.detach().cpu().numpy() for key, value in network.state_dict().items()}
     algorithm.learner_group.set_weights({DEFAULT_MODULE_ID: weights})
+    if isinstance(algorithm, TeamIMPALA):
+        return  # every request brings the learner's weights
     state = {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}
+
+    def take(runner: Any) -> None:
+        runner.set_state(state)
+
     # Not RLlib's sync_weights: before the first update it takes the runners' weights for just as new, and sends none.
-    algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(state))
+    algorithm.env_runner_group.foreach_env_runner(take)
