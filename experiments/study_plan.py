@@ -146,7 +146,8 @@ def digest(config: TrainConfig) -> str:
     """A name for everything in a configuration that decides a result. What it is pre-trained from counts as the fact
     alone: that is a node of its own, and the path differs from machine to machine."""
     data: dict[str, Any] = runs.config_to_json(config)
-    kept = {name: value for name, value in data.items() if name not in _NOT_PART}
+    unused = {"ppo", "impala"} - {config.algorithm}
+    kept = {name: value for name, value in data.items() if name not in (*_NOT_PART, *unused)}
     kept["pretrained"] = config.pretrained is not None
     kept["runners"] = {name: kept["runners"][name] for name in ("num_runners", "num_envs")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]

@@ -118,8 +118,11 @@ def test_generalisation_is_against_opponents_of_the_other_task(tmp_path) -> None
 
 def test_a_digest_names_what_decides_a_result(grid) -> None:
     config = cells(study_plan.nodes(grid))[0].config
-    same = replace(config, checkpoint_interval_s=1.0, keep_checkpoints=9, device="auto")
-    assert study_plan.digest(same) == study_plan.digest(config)
+    for same in (
+        replace(config, checkpoint_interval_s=1.0, keep_checkpoints=9, device="auto"),
+        replace(config, impala=replace(config.impala, learning_rate=1e-5)),
+    ):
+        assert study_plan.digest(same) == study_plan.digest(config)
     for other in (
         replace(config, env_steps=config.env_steps + 1),
         replace(config, seed=config.seed + 1),
