@@ -232,7 +232,7 @@ def test_rllib_gets_what_we_ask_for():
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("runners", [0, 1])
+@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_it_trains_saves_and_goes_on(by_value, tmp_path: Path, runners):
     first = Training(small(runners=runners), tmp_path)
     start = first.policy().network.state_dict()
