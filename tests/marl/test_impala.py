@@ -224,7 +224,7 @@ def test_rllib_gets_what_we_ask_for():
     assert rllib.algo_class is TeamIMPALA
     assert rllib.get_rollout_fragment_length() == 8
     assert rllib.train_batch_size_per_learner == 64
-    assert rllib.lr == [[0, 1e-3], [100_000, 5e-5]]
+    assert rllib.lr == [[0, 1e-3], [100_000, 1e-4]]
     assert (rllib.lambda_, rllib.grad_clip, rllib.result_timeout_s) == (0.9, 3.0, 300.0)
     assert rllib.max_requests_in_flight_per_env_runner == IN_FLIGHT
     assert type(algorithm_config(config, team_spec(config.env))) is type(rllib)
