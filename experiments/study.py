@@ -171,7 +171,8 @@ def _tune(grid: Grid) -> dict[str, str]:
     if failed:
         return failed
     path = grid.folder / "tuning.json"
-    tasks: dict[str, dict[str, Any]] = json.loads(path.read_text())["tasks"] if path.exists() else {}
+    earlier: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    tasks: dict[str, dict[str, Any]] = earlier.get("tasks", {})
     scores: dict[tuple[str, str], dict[float, float]] = {}
     for node in nodes:
         if node.kind == "cell":
@@ -184,8 +185,10 @@ def _tune(grid: Grid) -> dict[str, str]:
         means = {f"{factor:g}": mean for factor, mean in found.items()}
         tasks.setdefault(task, {})[arm] = {"factor": best, "scores": means}
     about = {"factors": LEARNING_RATE_FACTORS, "seed": TUNING_SEED}
-    budgets = {task: budget.tuning_env_steps for task, budget in grid.budgets.items()}
-    files.write_text(path, json.dumps({**about, "env_steps": budgets, "tasks": tasks}, indent=2) + "\n")
+    steps = earlier.get("env_steps", {}) | {task: budget.tuning_env_steps for task, budget in grid.budgets.items()}
+    seeds = earlier.get("evaluation_seed", {}) | dict.fromkeys(grid.budgets, TUNING_SEED)
+    document = {**about, "env_steps": steps, "evaluation_seed": seeds, "tasks": tasks}
+    files.write_text(path, json.dumps(document, indent=2) + "\n")
     return {}
 
 

@@ -40,8 +40,20 @@ def fingerprint(node: Node) -> str:
     if node.kind == "random":
         return _short([envs.to_json(node.config.env), node.episodes])
     if node.kind == "unseen":
-        return _short([digest(node.config), node.episodes, sorted(TASKS[node.task].unseen_env.items()), node.opponents])
+        about = [digest(node.config), node.episodes, sorted(TASKS[node.task].unseen_env.items()), node.opponents]
+        return _short([*about, *(_outcome(node.folder.parents[2] / key) for key in _players(node))])
     return _of_pretraining(node, recording=node.kind == "record")
+
+
+def _players(node: Node) -> list[str]:
+    """Keys of the cells whose policies meet in a node."""
+    return [node.key.removesuffix("/unseen"), *(key for _, key in node.opponents)]
+
+
+def _outcome(cell: Path) -> str:
+    """A name for the result of a cell, which changes if it is trained anew; empty before it is done."""
+    path = cell / _FILES["cell"]
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def _of_cell(config: TrainConfig, pretraining: str) -> str:

@@ -1,18 +1,19 @@
 """The claims of the paper's abstract and the rule that answers them, fixed before the study was run.
 
-The scores of two arms are compared seed against seed: for "learns faster" the mean height of the learning curve, for
+The scores of two arms are compared as two sets of seeds: for "learns faster" the mean height of the learning curve, for
 "generalises" the return against opponents that training never met, both normalised per task. A claim is answered only
-where every planned seed of both arms is there, and where the bootstrap interval of the difference of interquartile
-means and Welch's t interval of the difference of means give the same verdict (`statistics.verdict`); else it is
-undecided.
+where every planned seed of both arms is there on every planned task, and where the bootstrap interval of the difference
+of interquartile means and Welch's t interval of the difference of means give the same verdict (`statistics.verdict`);
+else it is undecided.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from experiments import statistics
+from experiments.presets.study import TASKS
 from experiments.study_results import TaskScores
 
 MARGIN = 0.05
@@ -126,7 +127,24 @@ def _row(comparison: Comparison, task: str, pairs: list[tuple[np.ndarray, np.nda
     )
 
 
-def answer(claim: Claim, tasks: Sequence[TaskScores]) -> Row | None:
-    """The row that answers a claim: over all tasks if there are several; None where nothing was measured."""
-    found = [row for comparison in claim.comparisons if comparison.answers for row in rows(comparison, tasks)]
-    return found[-1] if found else None
+def answer(claim: Claim, tasks: Sequence[TaskScores], planned: Sequence[str]) -> Row | None:
+    """The row that answers a claim: over all tasks if there are several; None where nothing was measured.
+
+    planned: the study's tasks. One on which a seed is missing leaves the claim undecided, whatever the others say.
+    """
+    (comparison,) = (comparison for comparison in claim.comparisons if comparison.answers)
+    found = rows(comparison, tasks)
+    if not found:
+        return None
+    arms = (comparison.better, comparison.worse)
+    done = {task.task for task in tasks if all(task.complete(arm, comparison.measure) for arm in arms)}
+    missing = [task for task in planned if _has(task, comparison.measure) and task not in done]
+    if not missing:
+        return found[-1]
+    return replace(found[-1], verdict=UNDECIDED, note=f"not all seeds are done of {', '.join(missing)}")
+
+
+def _has(task: str, measure: str) -> bool:
+    """Whether a task says something about a measure."""
+    about = TASKS[task]
+    return measure != "unseen" or bool(about.unseen_env or about.unseen_task or about.evaluated_unseen)

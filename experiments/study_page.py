@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments import files, flags, marl_eval_json, statistics, study_results
-from experiments.presets.study import LEARNING_RATE_FACTORS, TUNING_SEED
+from experiments.presets.study import LEARNING_RATE_FACTORS, TASKS, TUNING_SEED
 from experiments.study_claims import CLAIMS, MARGIN, UNDECIDED, Row, answer, rows
 from experiments.study_plan import Grid, Node
 from experiments.study_results import TaskScores
@@ -77,7 +77,7 @@ def text(document: dict[str, Any], tasks: list[TaskScores], figures: list[tuple[
         INTRODUCTION + "\n",
         _missing(document),
         "## Answers\n",
-        _answers(tasks),
+        _answers(tasks, list(document["tasks"])),
         RULE + "\n",
         "## All comparisons\n",
         _comparisons(tasks),
@@ -107,10 +107,10 @@ def _missing(document: dict[str, Any]) -> str:
     return " ".join(parts) + "\n" if parts else ""
 
 
-def _answers(tasks: list[TaskScores]) -> str:
+def _answers(tasks: list[TaskScores], planned: list[str]) -> str:
     body = []
     for claim in CLAIMS:
-        row = answer(claim, tasks)
+        row = answer(claim, tasks, planned)
         first = claim.comparisons[0]
         if row is None:
             body.append([claim.name, claim.text, f"**{UNDECIDED}**", "not measured", f"{first.better} - {first.worse}"])
@@ -211,7 +211,7 @@ def _how(document: dict[str, Any], tasks: list[TaskScores], folder: str) -> str:
         lines.insert(0, f"    tandem study agent-centric --size {document['size']} --tune")
     for task in tasks:
         lines.append("- " + _budget(document["tasks"][task.task], task))
-    lines.append("- " + _tuning(document["tuning"]))
+    lines.append("- " + _tuning(document["tuning"], list(document["tasks"])))
     lines.append(
         "- Parameters: `hidden` of `independent` and `meanpool` is chosen so that each has as many as `acam` within "
         "1%; all arms have the predictor's heads, which without `+aux` shape nothing."
@@ -245,18 +245,30 @@ def _budget(data: dict[str, Any], task: TaskScores) -> str:
     )
 
 
-def _tuning(tuning: dict[str, Any] | None) -> str:
+def _tuning(tuning: dict[str, Any] | None, tasks: list[str]) -> str:
+    before = "".join(f" {task}: the preset's settings were found {TASKS[task].settings}." for task in tasks)
     if not tuning:
-        return "Tuning: none for any arm; all have the learning rate and every other setting of the task's preset."
+        return (
+            "Tuning in the study: none for any arm; all have the learning rate and every other setting of the task's "
+            f"preset.{before}"
+        )
     factors = ", ".join(f"{factor:g}" for factor in LEARNING_RATE_FACTORS)
     text = (
-        f"Tuning, the same for every arm: learning rate times {factors} with seed {TUNING_SEED}, which is none of the "
-        f"study's, the best mean of the final evaluation taken; the auxiliary loss's weight is the preset's."
+        f"Tuning in the study, the same for every arm: learning rate times {factors} with seed {TUNING_SEED}, which is "
+        "none of the study's, the best mean of the final evaluation taken; the auxiliary loss's weight is the preset's."
     )
-    for task, arms in tuning["tasks"].items():
+    for task in tasks:
+        if task not in tuning["tasks"]:
+            text += f" {task}: no search; every arm has the preset's rate."
+            continue
         chosen = "; ".join(
             f"{arm} {row['factor']:g} ({', '.join(f'{mean:.3g}' for mean in row['scores'].values())})"
-            for arm, row in arms.items()
+            for arm, row in tuning["tasks"][task].items()
         )
-        text += f" {task}, {tuning['env_steps'].get(task, 0):,} steps, chosen (scores): {chosen}."
-    return text
+        where = (
+            f"held-out set {tuning['evaluation_seed'][task]}"
+            if task in tuning.get("evaluation_seed", {})
+            else ("the same held-out episodes as below")
+        )
+        text += f" {task}, {tuning['env_steps'][task]:,} steps, evaluated on {where}, chosen (scores): {chosen}."
+    return text + before

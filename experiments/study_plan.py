@@ -226,6 +226,7 @@ def tuning_nodes(grid: Grid) -> list[Node]:
         for factor in LEARNING_RATE_FACTORS:
             for arm in grid.arms:
                 config = replace(with_rate(base_config(task, arm, budget), factor), seed=TUNING_SEED)
+                config = replace(config, evaluation=replace(config.evaluation, seed=TUNING_SEED))
                 cell = _cell(root, f"{task}/{arm}/{factor:g}", task, arm, config, budget, f"{TUNING_SEED}")
                 needs = tuple(f"tuning/{need}" for need in cell.needs)
                 found.append(replace(cell, key=f"tuning/{cell.key}", needs=needs))

@@ -163,7 +163,12 @@ def _finish(policy: Policy, config: TrainConfig, run: Path, tracker: "Tracker", 
     """The evaluation at the end, every episode of it kept in evaluation.jsonl, and the last pictures."""
     done, settings = int(policy.meta["env_steps"]), config.evaluation
     episodes = evaluate_with_progress(
-        "evaluating", policy, config.env, episodes=settings.episodes, deterministic=settings.deterministic
+        "evaluating",
+        policy,
+        config.env,
+        episodes=settings.episodes,
+        seed=settings.seed,
+        deterministic=settings.deterministic,
     )
     write_jsonl(run / "evaluation.jsonl", episodes)
     summary = summarise(episodes)

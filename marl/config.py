@@ -211,6 +211,8 @@ class EvalSettings:
     """Environment steps between evaluations, for curves that are compared; 0 leaves the choice to `interval_s`."""
     interval_episodes: int = 4
     """Episodes of each evaluation on the way."""
+    seed: int = 0
+    """Which set of held-out episodes."""
     deterministic: bool = False
     """Play the most likely action instead of a sample."""
     num_envs: int = 20
@@ -218,7 +220,7 @@ class EvalSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "episodes", "interval_episodes", "num_envs")
-        _not_negative(self, "interval_s", "interval_env_steps")
+        _not_negative(self, "interval_s", "interval_env_steps", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)

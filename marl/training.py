@@ -171,6 +171,7 @@ class Training:
             self.policy(),
             self.config.env,
             episodes=episodes,
+            seed=settings.seed,
             deterministic=settings.deterministic,
             num_envs=min(settings.num_envs, episodes),
         )

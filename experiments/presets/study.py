@@ -13,7 +13,7 @@ ARMS = ("independent", "meanpool", "acam", "acam+aux", "acam+pretrain", "acam+au
 LEARNING_RATE_FACTORS = (0.3, 1.0, 3.0)
 """What the search tries for every arm, times the preset's learning rate."""
 TUNING_SEED = 1000
-"""The seed of the search; no study uses it."""
+"""The seed of the search; no study uses it. Its evaluations are on held-out episodes of their own, of this seed too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,8 @@ class Task:
     """Score that counts as 1 where tasks are put together; the random policy's counts as 0. Fixed beforehand."""
     recorders: tuple[str, ...]
     """Who plays the recordings of pre-training, in turns."""
+    settings: str = "before the study, with `acam`"
+    """How the preset's settings were found, for the page."""
     unseen_env: dict[str, dict[str, float]] = field(default_factory=dict)
     """Opponents that training never met, as options of the environment: name -> option -> value."""
     unseen_task: str | None = None
@@ -86,7 +88,13 @@ _STRONGER = {"built-in AI at full strength": {"opponent_difficulty": 1.0}}
 TASKS: dict[str, Task] = {
     "lab2d-harvest": Task(title="commons_harvest, 4 players", reference=150.0, recorders=_LAB2D),
     "lab2d-cleanup": Task(title="clean_up, 4 players", reference=100.0, recorders=_LAB2D),
-    "football-3v1": Task(title="football 3 against 1", reference=1.0, recorders=_FOOTBALL, unseen_env=_STRONGER),
+    "football-3v1": Task(
+        title="football 3 against 1",
+        reference=1.0,
+        recorders=_FOOTBALL,
+        settings="before the study in three tries, two with `acam` and one with `acam+aux`",
+        unseen_env=_STRONGER,
+    ),
     "football-pass-and-shoot": Task(
         title="football pass and shoot", reference=1.0, recorders=_FOOTBALL, unseen_env=_STRONGER
     ),

@@ -52,11 +52,21 @@ def test_a_page_says_what_is_missing(write) -> None:
 
 
 def test_a_page_says_how_tuning_was_done(write) -> None:
-    assert "Tuning: none for any arm" in write(document())
+    page = write(document())
+    assert "Tuning in the study: none for any arm" in page
+    assert "football-3v1: the preset's settings were found before the study in three tries" in page
     row = {"factor": 3.0, "scores": {"0.3": 0.25, "1": 0.5, "3": 0.75}}
     tuning = {"env_steps": {"football-3v1": 1000}, "tasks": {"football-3v1": {"acam": row, "meanpool": row}}}
     page = write({**document(), "tuning": tuning})
-    assert "football-3v1, 1,000 steps, chosen (scores): acam 3 (0.25, 0.5, 0.75); meanpool 3" in page
+    assert (
+        "football-3v1, 1,000 steps, evaluated on the same held-out episodes as below, chosen (scores): acam 3" in page
+    )
+    assert "(0.25, 0.5, 0.75); meanpool 3" in page
+    page = write({**document(), "tuning": {**tuning, "evaluation_seed": {"football-3v1": 1000}}})
+    assert "evaluated on held-out set 1000, chosen" in page
+    assert "football-3v1: no search; every arm has the preset's rate." in write(
+        {**document(), "tuning": {**tuning, "tasks": {}}}
+    )
 
 
 def test_one_arm_alone_makes_a_page(write) -> None:
