@@ -111,7 +111,7 @@ class ImpalaSettings(LearningSettings):
     c_clip: float = 1.0
     """Upper bound of the importance weights in the traces (c-bar); at most rho_clip."""
     standardise_advantages: bool = True
-    """Divide advantages by their spread in the batch, as PPO does; the paper does not. Without it the weight of the
+    """Divide advantages by their standard deviation in the batch; the paper does not. Without it the weight of the
     entropy bonus depends on the size of the rewards."""
     advantage_std_min: float = 0.0
     """Advantages are divided by their spread or by this, whichever is larger; for rare rewards."""

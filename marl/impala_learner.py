@@ -103,7 +103,8 @@ class VTraceBatch(TeamBatch):
         )
         advantages = traced.advantages
         if self.standardise_advantages:
-            advantages = standardise(advantages, rows["mask"], std_min=self.advantage_std_min)
+            # Not centred: under another policy's actions a constant that is taken off is no baseline but a bias.
+            advantages = standardise(advantages, rows["mask"], std_min=self.advantage_std_min, centre=False)
         return {
             Columns.OBS: rows,
             Columns.ACTIONS: actions,

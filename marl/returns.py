@@ -115,10 +115,11 @@ def vtrace(
     return VTrace(values + correction[:-1], rho * (rewards + gamma * onward - values))
 
 
-def standardise(x: Tensor, mask: Tensor, *, std_min: float = 0.0) -> Tensor:
+def standardise(x: Tensor, mask: Tensor, *, std_min: float = 0.0, centre: bool = True) -> Tensor:
     """(x - mean) / max(std, std_min) over the entries where `mask` is True (population std); entries elsewhere
-    become 0."""
+    become 0. Without `centre` the mean stays."""
     count = mask.sum().clamp(min=1)
-    mean = x.masked_fill(~mask, 0).sum() / count
-    centred = (x - mean).masked_fill(~mask, 0)
-    return centred / (centred.square().sum() / count).sqrt().clamp(min=max(std_min, 1e-8))
+    present = x.masked_fill(~mask, 0)
+    centred = (present - present.sum() / count).masked_fill(~mask, 0)
+    std = (centred.square().sum() / count).sqrt().clamp(min=max(std_min, 1e-8))
+    return (centred if centre else present) / std

@@ -6,7 +6,7 @@ from typing import Any
 
 from agents import NetworkConfig
 from envs import FootballConfig, Lab2dConfig
-from marl import EvalSettings, OpponentSettings, PPOSettings, RunnerSettings, TrainConfig
+from marl import EvalSettings, ImpalaSettings, OpponentSettings, PPOSettings, RunnerSettings, TrainConfig
 
 ARMS = ("independent", "meanpool", "acam", "acam+aux")
 AUX_WEIGHT = 0.1
@@ -26,6 +26,7 @@ def harvest() -> TrainConfig:
         env=Lab2dConfig(level="commons_harvest", players=4, team_reward=True),
         network=NetworkConfig(hidden=64, **GRID),
         ppo=PPOSettings(learning_rate=1e-3, learning_rate_end=1e-4, reward_scale=0.25, grad_clip=1.0),
+        impala=ImpalaSettings(reward_scale=0.25),
         runners=RunnerSettings(num_envs=16),
         env_steps=240_000,
     )
@@ -39,6 +40,7 @@ def cleanup() -> TrainConfig:
         env=Lab2dConfig(level="clean_up", players=4, team_reward=True, steps=1000, clean_bonus=0.1),
         network=NetworkConfig(**GRID),
         ppo=PPOSettings(entropy_coeff=0.02, entropy_coeff_end=0.002, reward_scale=0.25, advantage_std_min=0.05),
+        impala=ImpalaSettings(entropy_coeff_end=0.002, reward_scale=0.25, advantage_std_min=0.05),
         env_steps=3_000_000,
     )
 
@@ -53,6 +55,7 @@ def football(level: str, *, opponent: OpponentSettings | None = None, **env: Any
         # Much entropy and small steps: with a larger step the team is soon content with shooting at once, which scores
         # in a fifth of the episodes, and stays there.
         ppo=PPOSettings(gamma=0.995, epochs=6, learning_rate=4e-4, entropy_coeff=0.02, entropy_coeff_end=0.002),
+        impala=ImpalaSettings(gamma=0.995, entropy_coeff_end=0.002),
         runners=RunnerSettings(num_envs=8),
         evaluation=EvalSettings(episodes=100, interval_episodes=20, deterministic=False),
         env_steps=2_000_000,
@@ -121,6 +124,7 @@ def tiny(config: TrainConfig) -> TrainConfig:
         config,
         env=env,
         ppo=replace(config.ppo, batch_env_steps=64, minibatch_env_steps=32, epochs=2),
+        impala=replace(config.impala, batch_env_steps=32, fragment_env_steps=16),
         runners=replace(config.runners, num_runners=0, num_envs=2, max_restarts=0),
         evaluation=replace(config.evaluation, episodes=2, interval_s=0, num_envs=2),
         env_steps=192,

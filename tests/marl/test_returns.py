@@ -117,6 +117,8 @@ def test_standardise_counts_only_the_present():
     assert (got[~mask] == 0).all()
     there = (there - there.mean()) / 10
     torch.testing.assert_close(standardise(x, mask, std_min=10.0)[mask], there, rtol=0, atol=1e-12)
+    scaled = x[mask] / x[mask].std(unbiased=False)
+    torch.testing.assert_close(standardise(x, mask, centre=False)[mask], scaled, rtol=0, atol=1e-12)
     torch.testing.assert_close(standardise(x, mask, std_min=0.1), standardise(x, mask), rtol=0, atol=0)
 
 
