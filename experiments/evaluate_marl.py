@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -24,7 +24,7 @@ from marl.players import NAMES
 class EvalCommand:
     """Flags of `tandem eval`."""
 
-    run: tyro.conf.Positional[str]
+    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
     """A run folder (its newest checkpoint), a checkpoint, or a policy folder; or random, idle, scripted, builtin_ai."""
     against: tuple[str, ...] = ()
     """Play matches against these instead, with the sides swapped on every seed; with several, all play each other.

@@ -27,7 +27,7 @@ FOOTBALL_BINS = (60, 40)
 class RecordCommand:
     """Flags of `tandem record`."""
 
-    env: tyro.conf.Positional[str]
+    env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ENV")]]
     """An environment, such as football/5_vs_5, or a preset, whose environment is taken."""
     policy: tuple[str, ...]
     """Who plays: random, idle, scripted, builtin_ai, or a run, checkpoint or policy folder. With several, episode n is

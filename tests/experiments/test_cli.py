@@ -36,7 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
         (["train", "lab2d-harvest-acam", "--resume", "/nope"], "give a preset or --resume RUN, not both"),
         (["train", "--resume"], "--resume needs a value"),
         (["eval", "/nope"], "/nope does not exist"),
-        (["eval"], "PATH is missing"),
+        (["eval"], "RUN is missing"),
         (["video", "/nope", "-o", "x.avi"], "cannot write a video as 'x.avi'; allowed suffixes: .mp4, .gif, .webp"),
         (["train", "lab2d-harvest-acam", "--ppo.learning-rate", "inf"], "must be positive and finite, got inf"),
         (["train", "lab2d-harvest-acam", "--seed", "99999999999"], "seed must be below 2^32"),

@@ -133,12 +133,16 @@ def test_episodes_are_those_of_an_evaluation(monkeypatch):
 def test_pause_next_and_the_end_reach_a_match_that_is_on():
     stage, screen = stage_of(meet(2, side=9, steps=1000)), Screen()
     thread = threading.Thread(
-        target=play.perform, args=(stage, screen), kwargs={"first": 0, "steps": None, "pause_s": 0.001}
+        target=play.perform,
+        args=(stage, screen),
+        kwargs={"first": 0, "steps": None, "pause_s": 0.001},
+        daemon=True,  # or a failure here would keep the whole test run from ending
     )
     thread.start()
-    wait_until(lambda: stage.slot.length > 3)
+    wait_until(lambda: getattr(stage.slot, "length", 0) > 3)
     screen.ask("pause")
     wait_until(lambda: json.loads(screen.facts())["paused"])
+    time.sleep(0.1)  # a step that had begun may end
     held = stage.slot.length
     time.sleep(0.1)
     assert stage.slot.length == held
