@@ -37,7 +37,8 @@ def _colours(agents: int, missing: str = _MISSING) -> dict[str, Any]:
     from matplotlib import colormaps
     from matplotlib.colors import TwoSlopeNorm
 
-    return {"cmap": colormaps["RdBu_r"].with_extremes(bad=missing), "norm": TwoSlopeNorm(1 / agents, 0, 1)}
+    even = 1 / agents if agents > 1 else 0.5  # one agent alone attends to itself
+    return {"cmap": colormaps["RdBu_r"].with_extremes(bad=missing), "norm": TwoSlopeNorm(even, 0, 1)}
 
 
 def _pixels(figure: Any) -> np.ndarray:

@@ -9,9 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.table import Table
-
 from experiments import files, flags
 from experiments.flags import say
 from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, TUNING_SEED, Budget, check_names
@@ -198,9 +195,6 @@ def _show(grid: Grid) -> None:
 
     nodes = study_plan.nodes(grid)
     say(f"{grid.folder}")
-    table = Table()
-    for heading in ("task", "seeds", "steps", "parameters", "CPUs", "done", "begun", "left"):
-        table.add_column(heading, no_wrap=True)
     for task, budget in grid.budgets.items():
         cells = [node for node in nodes if node.task == task and node.kind == "cell"]
         states = [study_cells.state(node) for node in cells]
@@ -208,18 +202,14 @@ def _show(grid: Grid) -> None:
         size = sum(bundle["CPU"] for bundle in study_schedule.cpus(cells[0]))
         left = sum(_weight(node) for node, how in zip(cells, states, strict=True) if how != "done")
         hours = left * _with_evaluation(budget) / SPEEDS[task.partition("-")[0]] / 3600
-        row = (
-            len(budget.seeds),
-            f"{budget.env_steps:,}",
-            f"{most:,}",
-            f"{size:.0f}",
-            f"{states.count('done')}/{len(cells)}",
+        say(
+            f"{task}: {states.count('done')} of {len(cells)} cells done, {states.count('part')} begun; "
+            f"{len(budget.seeds)} seeds, {budget.env_steps:,} steps, {most:,} parameters, CPUs of a cell: {size:.0f}; "
+            f"about {hours:.1f} hours of one CPU left"
         )
-        table.add_row(task, *map(str, row), str(states.count("part")), f"{hours:.1f}")
         if stale := states.count("stale"):
             say(f"{task}: {stale} cells are of another configuration and do not count")
-    Console().print(table)
-    say("left: hours of one CPU, guessed from the speed on the machine of the committed results")
+    say("the hours are guessed from the speed on the machine of the committed results")
     for kind in ("random", "record", "pretrain", "unseen"):
         of_kind = [study_cells.state(node) for node in nodes if node.kind == kind]
         if of_kind:

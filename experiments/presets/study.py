@@ -85,6 +85,7 @@ class Task:
 _LAB2D, _FOOTBALL = ("scripted", "random"), ("builtin_ai", "scripted")
 # The academy levels' right team plays at 0.6.
 _STRONGER = {"built-in AI at full strength": {"opponent_difficulty": 1.0}}
+_TRIES = "before the study in four tries, three with `acam` and one with `acam+aux`"
 TASKS: dict[str, Task] = {
     "lab2d-harvest": Task(title="commons_harvest, 4 players", reference=150.0, recorders=_LAB2D),
     "lab2d-cleanup": Task(title="clean_up, 4 players", reference=100.0, recorders=_LAB2D),
@@ -92,11 +93,15 @@ TASKS: dict[str, Task] = {
         title="football 3 against 1",
         reference=1.0,
         recorders=_FOOTBALL,
-        settings="before the study in three tries, two with `acam` and one with `acam+aux`",
+        settings=_TRIES,
         unseen_env=_STRONGER,
     ),
     "football-pass-and-shoot": Task(
-        title="football pass and shoot", reference=1.0, recorders=_FOOTBALL, unseen_env=_STRONGER
+        title="football pass and shoot",
+        reference=1.0,
+        recorders=_FOOTBALL,
+        settings=f"{_TRIES}, on football-3v1",
+        unseen_env=_STRONGER,
     ),
     "football-5v5": Task(
         title="football 5 against 5, built-in AI",
@@ -133,8 +138,8 @@ SIZES: dict[str, dict[str, Budget]] = {
             record_episodes=32,
             pretrain_steps=2_000,
         ),
-        "football-3v1": Budget(
-            env_steps=204_800,
+        "football-pass-and-shoot": Budget(
+            env_steps=409_600,
             seeds=_THREE,
             interval_episodes=20,
             episodes=100,

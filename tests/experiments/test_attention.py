@@ -143,3 +143,9 @@ def test_training_puts_maps_of_the_field_beside_its_clip(tmp_path):
     assert {name.partition(".")[0] for name in names} == both | {
         f"{tag}-{0:012d}" for tag in ("attention_pitch", "attention_phases")
     }
+
+
+def test_a_team_of_one_has_colours_too() -> None:
+    """An agent alone attends to itself: 1, which is both the even share and the end of the scale."""
+    colours = attention_figures._colours(1)["norm"]
+    assert (float(colours(0)), float(colours(1))) == (0, 1)

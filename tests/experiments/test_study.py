@@ -99,7 +99,7 @@ def test_the_search_takes_the_best_factor_and_the_study_uses_it(tandem, tmp_path
 def test_a_dry_run_shows_the_grid_and_writes_nothing(tandem, tmp_path, done_at_once) -> None:
     status, out, _ = tandem("study", "agent-centric", "--size", "2core", "--dry-run", "--runs-dir", tmp_path)
     assert status == 0
-    assert "0/30" in out
+    assert "lab2d-harvest: 0 of 30" in out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -54,7 +54,7 @@ def test_a_page_says_what_is_missing(write) -> None:
 def test_a_page_says_how_tuning_was_done(write) -> None:
     page = write(document())
     assert "Tuning in the study: none for any arm" in page
-    assert "football-3v1: the preset's settings were found before the study in three tries" in page
+    assert "football-3v1: the preset's settings were found before the study in four tries" in page
     row = {"factor": 3.0, "scores": {"0.3": 0.25, "1": 0.5, "3": 0.75}}
     tuning = {"env_steps": {"football-3v1": 1000}, "tasks": {"football-3v1": {"acam": row, "meanpool": row}}}
     page = write({**document(), "tuning": tuning})

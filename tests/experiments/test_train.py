@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.slow]
 
 PROMISED = {
     "train": "return_mean episode_length entropy clip_fraction kl value_error explained_variance first_ratio_error "
-    "prediction_error prediction_error_no_move prediction_error_constant_velocity grad_norm learning_rate "
+    "prediction_nats prediction_nats_no_move prediction_nats_constant_velocity prediction_accuracy "
+    "prediction_accuracy/teammate prediction_accuracy/teammate_no_move grad_norm learning_rate "
     "per_capita_return equality sustainability peace",
     "eval": "return_mean return_mean_low return_mean_high per_capita_return equality sustainability peace",
     "time": "env_steps_per_s sampling_s learner_s iteration_s",
@@ -41,7 +42,12 @@ def test_tensorboard_holds_every_promised_tag(ray_session, tmp_path) -> None:
     reader.Reload()
     tags = set(reader.Tags()["scalars"])
     assert {f"{room}/{name}" for room, names in PROMISED.items() for name in names.split()} <= tags
-    assert set(reader.Tags()["images"]) == {"media/clip", "media/attention"}
+    assert set(reader.Tags()["images"]) == {
+        "media/clip",
+        "media/attention",
+        "media/attention_pitch",
+        "media/attention_phases",
+    }
     assert all(abs(event.value) <= 1e-6 for event in reader.Scalars("train/first_ratio_error"))
     steps = [event.step for event in reader.Scalars("train/entropy")]
     assert steps == sorted(set(steps))
