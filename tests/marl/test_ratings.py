@@ -104,7 +104,7 @@ def test_the_same_scores_give_the_same_table():
     [
         ({}, "at least one match"),
         ({("a", "a"): [1.0]}, "two different players"),
-        ({("a", "b"): [1.0], ("b", "a"): [1.0]}, "each two one match"),
+        ({("a", "b"): [1.0], ("b", "a"): [1.0]}, "each two of them once"),
         ({("a", "b"): [1.5]}, "between 0 and 1"),
         ({("a", "b"): []}, "between 0 and 1"),
         ({("a", "b"): [float("nan")]}, "between 0 and 1"),
