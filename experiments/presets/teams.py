@@ -57,7 +57,7 @@ def football(level: str, *, opponent: OpponentSettings | None = None, **env: Any
         ppo=PPOSettings(gamma=0.995, epochs=6, learning_rate=4e-4, entropy_coeff=0.02, entropy_coeff_end=0.002),
         impala=ImpalaSettings(gamma=0.995, entropy_coeff_end=0.002),
         runners=RunnerSettings(num_envs=8),
-        evaluation=EvalSettings(episodes=100, interval_episodes=20, deterministic=False),
+        evaluation=EvalSettings(episodes=200, interval_episodes=20, deterministic=False),
         env_steps=2_000_000,
     )
 
@@ -101,6 +101,10 @@ TASKS: dict[str, tuple[str, Callable[[], TrainConfig], str]] = {
 """Task -> what it is, its configuration, its measure."""
 
 EXPECTED: dict[str, str] = {
+    "lab2d-cleanup-acam": "151 [143, 158], random 0 [0, 0.16]; 20 held-out episodes, seed 0, stopped after 1.33M of its 3M "
+    "steps, `tandem train lab2d-cleanup-acam`",
+    "football-3v1-acam+aux": "0.74 [0.67, 0.79], random 0.02 [0.01, 0.05]; 200 held-out episodes, seed 3, stopped after "
+    "1.33M of its 2M steps, `tandem train football-3v1-acam+aux`",
     "lab2d-harvest-acam": "151 [143, 159], random 48 [44, 52]; 20 held-out episodes, seed 0, 240k steps, "
     "`tandem train lab2d-harvest-acam`",
     "football-empty-goal": "1.00 [0.96, 1], random 0.18 [0.12, 0.27]; 100 held-out episodes, seed 0, 60k steps, "
