@@ -68,6 +68,7 @@ def empty_goal() -> TrainConfig:
     return replace(
         config,
         ppo=PPOSettings(gamma=0.993, batch_env_steps=1024, minibatch_env_steps=256, learning_rate=1e-3),
+        evaluation=replace(config.evaluation, episodes=100),
         env_steps=60_000,
     )
 
@@ -101,10 +102,10 @@ TASKS: dict[str, tuple[str, Callable[[], TrainConfig], str]] = {
 """Task -> what it is, its configuration, its measure."""
 
 EXPECTED: dict[str, str] = {
-    "lab2d-cleanup-acam": "151 [143, 158], random 0 [0, 0.16]; 20 held-out episodes, seed 0, stopped after 1.33M of its 3M "
-    "steps, `tandem train lab2d-cleanup-acam`",
-    "football-3v1-acam+aux": "0.74 [0.67, 0.79], random 0.02 [0.01, 0.05]; 200 held-out episodes, seed 3, stopped after "
-    "1.33M of its 2M steps, `tandem train football-3v1-acam+aux`",
+    "lab2d-cleanup-acam": "151 [143, 158], random 0 [0, 0.16]; 20 held-out episodes, seed 0, stopped after 1.33M "
+    "of its 3M steps, `tandem train lab2d-cleanup-acam`",
+    "football-3v1-acam+aux": "0.74 [0.67, 0.79], random 0.02 [0.01, 0.05]; 200 held-out episodes, seed 3, stopped "
+    "after 1.33M of its 2M steps, `tandem train football-3v1-acam+aux`",
     "lab2d-harvest-acam": "151 [143, 159], random 48 [44, 52]; 20 held-out episodes, seed 0, 240k steps, "
     "`tandem train lab2d-harvest-acam`",
     "football-empty-goal": "1.00 [0.96, 1], random 0.18 [0.12, 0.27]; 100 held-out episodes, seed 0, 60k steps, "
