@@ -18,6 +18,9 @@ Arm = Literal["independent", "meanpool", "acam"]
 Prediction = Literal["displacement", "cells", "both"]
 _MODES: dict[str, Exchange] = {"independent": "none", "meanpool": "mean", "acam": "attention"}
 
+_MOST = {"width": 8192, "hidden": 65536, "layers": 64, "heads": 256, "horizon": 100, "cell_radius": 16}
+"""Largest sizes: a typing error should not ask the machine for terabytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
@@ -54,9 +57,11 @@ class NetworkConfig:
             raise ValueError(
                 f"prediction {self.prediction!r} does not exist; allowed: {', '.join(get_args(Prediction))}"
             )
-        for name in ("width", "hidden", "layers", "heads", "horizon", "cell_radius"):
+        for name, most in _MOST.items():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most}, got {getattr(self, name)}")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got width {self.width} and heads {self.heads}")
 

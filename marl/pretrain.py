@@ -106,6 +106,8 @@ class Pretraining:
 
     def __init__(self, config: PretrainConfig, run: Path) -> None:
         self.config, self.run = config, run
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device 'cuda' is not here: torch finds no GPU; allowed: auto, cpu")
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if cuda else "cpu")
         self.recording, self.spec = open_data(config)

@@ -169,6 +169,8 @@ def test_the_arms_differ_in_nothing_but_the_weights_of_the_exchange(specs, netwo
         ({"arm": "telepathy"}, r"^arm 'telepathy' does not exist; allowed: independent, meanpool, acam$"),
         ({"width": 0}, r"^width must be at least 1, got 0$"),
         ({"layers": 0}, r"^layers must be at least 1, got 0$"),
+        ({"hidden": 10**10}, r"^hidden must be at most 65536, got 10000000000$"),
+        ({"horizon": 10**9}, r"^horizon must be at most 100, got 1000000000$"),
         ({"horizon": 0}, r"^horizon must be at least 1, got 0$"),
         ({"cell_radius": 0}, r"^cell_radius must be at least 1, got 0$"),
         ({"prediction": "mood"}, r"^prediction 'mood' does not exist; allowed: displacement, cells, both$"),
