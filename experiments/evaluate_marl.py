@@ -11,7 +11,7 @@ from rich.table import Table
 import agents
 import envs
 from agents.policy import find
-from experiments import flags, runs
+from experiments import files, flags, runs
 from experiments.evaluate import interval
 from experiments.flags import say
 from experiments.progress import Steps
@@ -85,7 +85,8 @@ def eval_command(args: list[str]) -> int:
     against = " against the built-in AI" if getattr(env, "opponents", 0) else ""  # whoever it was in training
     print_comparison(summaries, count, env.level + against)
     if command.output:
-        write_jsonl(command.output, results[trained])
+        with files.whole(command.output) as temporary:
+            write_jsonl(temporary, results[trained])
         say(f"episodes: {command.output}")
     return 0
 

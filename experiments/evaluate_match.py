@@ -10,7 +10,7 @@ from rich.table import Table
 
 import envs
 from agents.policy import find
-from experiments import halves, runs
+from experiments import files, halves, runs
 from experiments.evaluate import interval
 from experiments.flags import say
 from experiments.progress import Steps
@@ -51,7 +51,8 @@ def match_command(command: "EvalCommand") -> int:
         Console().print(elo_table(results))
     say(f"{pairs} seeds, each played twice with the sides swapped; 95% intervals over the seeds")
     if command.output:
-        write_games(command.output, results)
+        with files.whole(command.output) as temporary:
+            write_games(temporary, results)
         say(f"games: {command.output}")
     return 0
 

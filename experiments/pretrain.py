@@ -18,7 +18,7 @@ from experiments.flags import say
 from experiments.progress import Steps
 from experiments.train import RunFailed
 from marl import TrainConfig, checkpoint
-from marl.pretrain import NotFinite, PretrainConfig, held_out_errors, held_out_sample, open_data, pretrain
+from marl.pretrain import NotFinite, PretrainConfig, Pretraining, held_out_errors, held_out_sample, pretrain
 from marl.pretrain_errors import ErrorRow
 
 if TYPE_CHECKING:
@@ -130,15 +130,15 @@ def pretrain_run(
 
     Raises: ValueError before anything is written; RunFailed for an error on the way.
     """
-    open_data(config)  # before there is a folder
+    source = checkpoint.newest(resume) if resume is not None else None
+    done = checkpoint.progress_of(source)["iterations"] if source else 0
+    _check(config, source, done)  # before a folder is made or a configuration rewritten
     if resume is None:
         run = runs.create(runs_dir, named(preset), config, ["tandem", "pretrain", *(args or [preset])])
         say(f"run folder: {run}")
     else:
         run = resume
         runs.rewrite_config(run, config)
-    source = checkpoint.newest(run)
-    done = checkpoint.progress_of(source)["iterations"] if source else 0
     if resume is not None:
         say(f"going on with {run} from {f'{done:,} steps' if done else 'the beginning'}")
     say(f"watch it: tensorboard --logdir {run.parent.parent}")
@@ -151,6 +151,15 @@ def pretrain_run(
         raise RunFailed(f"{error}; go on from the last checkpoint with: tandem pretrain --resume {run}") from None
     say(f"train from it: tandem train {preset} --pretrained {run}")
     return run
+
+
+def _check(config: PretrainConfig, source: Path | None, done: int) -> None:
+    """Raises ValueError for data, a device or a checkpoint that the pre-training could not go on with."""
+    if config.steps < done:
+        raise ValueError(f"{done:,} steps are done already; give --steps of at least that, got {config.steps:,}")
+    pretraining = Pretraining(config, Path())
+    if source is not None:
+        pretraining.restore(source)
 
 
 def _train_and_measure(config: PretrainConfig, run: Path, resume_step: int | None) -> None:

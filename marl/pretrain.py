@@ -23,7 +23,7 @@ from agents import load as load_policy
 from envs import EnvConfig
 from marl import checkpoint
 from marl.config import Device, EntityKind, PredictionSettings, _fraction, _not_negative, _positive
-from marl.losses.prediction import RESTART, prediction_loss, prediction_sums, summarise
+from marl.losses.prediction import RESTART, kinds_that_count, prediction_loss, prediction_sums, summarise
 from marl.pretrain_data import Batches, Reader, Rows, held_out, join
 from marl.pretrain_errors import ROWS_AT_ONCE, ErrorRow, errors
 from marl.recording import Recording, open_recording
@@ -111,6 +111,7 @@ class Pretraining:
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if cuda else "cpu")
         self.recording, self.spec = open_data(config)
+        kinds_that_count(self.spec.entity_kinds, config.kinds)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = TeamNetwork(self.spec, config.network).to(self.device)

@@ -1,6 +1,7 @@
 """`tandem eval LEFT --against RIGHT ...`: labels, where the match is played, tables, files and refusals."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -103,6 +104,22 @@ def test_two_play_a_match(tandem, on_duel, tmp_path):
     assert [(game["left"], game["right"]) for game in games] == [("random", "idle"), ("idle", "random")] * 4
     again = tandem("eval", "random", "--against", "idle", "--pairs", 4)[1]
     assert again.splitlines()[-10:-1] == out.splitlines()[-11:-2]
+
+
+def test_games_follow_a_link_and_replace_nothing_but_their_file(tandem, on_duel, tmp_path):
+    (tmp_path / "real.jsonl").write_text("old")
+    (tmp_path / "games.jsonl").symlink_to(tmp_path / "real.jsonl")
+    (tmp_path / "games.jsonl.tmp").write_text("somebody's")
+    args = ("eval", "random", "--against", "idle", "--pairs", 1, "--output")
+    assert tandem(*args, tmp_path / "games.jsonl")[0] == 0
+    assert (tmp_path / "games.jsonl").is_symlink()
+    assert len((tmp_path / "real.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "games.jsonl.tmp").read_text() == "somebody's"
+    os.mkfifo(tmp_path / "pipe")
+    status, _, err = tandem(*args, tmp_path / "pipe")
+    assert status == 2
+    assert "no regular file" in err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_several_play_each_other_and_get_ratings(tandem, on_duel, saved, monkeypatch):

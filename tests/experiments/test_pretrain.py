@@ -193,3 +193,27 @@ def test_the_printed_table(capsys, monkeypatch):
     assert [("better" in a, "worse" in a, "undecided" in a) for a in lines] == [
         (True, False, False), (False, True, False), (False, False, True),
     ]  # fmt: skip
+
+
+@pytest.mark.engine("football")
+def test_what_cannot_go_on_leaves_the_configuration_as_it_was(finished, tandem, tmp_path):
+    other = tmp_path / "other"
+    record(["idle"], envs.config("football/team_empty_goal_close"), other, episodes=4, episodes_per_part=2)
+    before = (finished / "config.json").read_bytes()
+    for flags, sentence in (
+        (("--data", other), "was made with another recording than"),
+        (("--steps", 2), "20 steps are done already; give --steps of at least that, got 2"),
+    ):
+        status, _, err = tandem("pretrain", "--resume", finished, *flags)
+        assert status == 2
+        assert sentence in err
+        assert (finished / "config.json").read_bytes() == before
+
+
+@pytest.mark.engine("football")
+def test_data_without_a_held_out_episode_makes_no_run_folder(recording, tandem, tmp_path):
+    args = ("--data", recording, "--holdout", 0.01, "--runs-dir", tmp_path / "runs")
+    status, _, err = tandem("pretrain", PRESET, *args)
+    assert status == 2
+    assert "has no held-out moment" in err
+    assert not (tmp_path / "runs").exists()
