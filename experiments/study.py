@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from experiments import files, flags
 from experiments.flags import say
-from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, TUNING_SEED, Budget, check_names
+from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, Budget, check_names
 from experiments.progress import Steps
 from experiments.study_plan import Grid, Node, Rates
 
@@ -37,7 +39,7 @@ class StudyCommand:
     runs_dir: Path = Path("runs")
     """Where the study's folder goes: RUNS_DIR/study/agent-centric-SIZE. All nodes of a cluster must see it."""
     tune: bool = False
-    """First search each arm's learning rate: the same factors, one seed of its own, a shortened budget. What is found
+    """First search each arm's learning rate: the same factors, seeds of its own, a shortened budget. What is found
     stays in tuning.json, which later calls use with or without this flag."""
     output: Path | None = None
     """Folder of the page, figures and numbers; the study's own if omitted."""
@@ -147,20 +149,31 @@ def _steps_so_far(node: Node) -> int:
 
 def _rates(folder: Path) -> Rates:
     """Task -> arm -> factor that the search chose; nothing without a search. Raises ValueError if it is damaged."""
+    tasks = _search(folder).get("tasks", {})
+    return {task: {arm: row["factor"] for arm, row in arms.items()} for task, arms in tasks.items()}
+
+
+def _search(folder: Path) -> dict[str, Any]:
+    """tuning.json; empty without a search. Raises ValueError if it is damaged."""
     path = folder / "tuning.json"
     if not path.exists():
         return {}
     try:
-        tasks = json.loads(path.read_text())["tasks"]
-        return {task: {arm: float(row["factor"]) for arm, row in arms.items()} for task, arms in tasks.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read as the result of a search: {error}") from None
+        found = json.loads(path.read_text())
+        rows = [row for arms in found["tasks"].values() for row in arms.values()]
+        scores = [score for row in rows for scores in row["scores"].values() for score in scores]
+        known = all(row["factor"] in LEARNING_RATE_FACTORS for row in rows)
+        sized = all(task in found["env_steps"] and list(found["seeds"][task]) for task in found["tasks"])
+        if known and sized and np.isfinite(scores).all():
+            return found
+        why = "a factor, seed or score is missing or none that a search gives"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+    raise ValueError(f"{path} cannot be read as the result of a search ({why}); remove it to go without one")
 
 
 def _tune(grid: Grid) -> dict[str, str]:
     """The search. Returns what failed; if nothing did, tuning.json has each arm's best factor and all scores."""
-    import numpy as np
-
     from experiments import study_cells, study_plan
 
     nodes = study_plan.tuning_nodes(replace(grid, rates={}))
@@ -168,23 +181,22 @@ def _tune(grid: Grid) -> dict[str, str]:
     if failed:
         return failed
     path = grid.folder / "tuning.json"
-    earlier: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    earlier = _search(grid.folder)
     tasks: dict[str, dict[str, Any]] = earlier.get("tasks", {})
-    scores: dict[tuple[str, str], dict[float, float]] = {}
+    scores: dict[tuple[str, str], dict[float, list[float]]] = {}
     for node in nodes:
         if node.kind == "cell":
             record = json.loads(study_cells.result_path(node).read_text())
             mean = float(np.mean(record["final"][record["metric"]]))
-            scores.setdefault((node.task, node.arm), {})[float(node.folder.name)] = mean
+            scores.setdefault((node.task, node.arm), {}).setdefault(float(node.folder.parent.name), []).append(mean)
     for (task, arm), found in scores.items():
         # Of equal scores the one nearest to the preset's own rate.
-        best = max(found, key=lambda factor: (found[factor], -abs(np.log(factor))))
-        means = {f"{factor:g}": mean for factor, mean in found.items()}
-        tasks.setdefault(task, {})[arm] = {"factor": best, "scores": means}
-    about = {"factors": LEARNING_RATE_FACTORS, "seed": TUNING_SEED}
+        best = max(found, key=lambda factor: (np.mean(found[factor]), -abs(np.log(factor))))
+        by_factor = {f"{factor:g}": means for factor, means in found.items()}
+        tasks.setdefault(task, {})[arm] = {"factor": best, "scores": by_factor}
     steps = earlier.get("env_steps", {}) | {task: budget.tuning_env_steps for task, budget in grid.budgets.items()}
-    seeds = earlier.get("evaluation_seed", {}) | dict.fromkeys(grid.budgets, TUNING_SEED)
-    document = {**about, "env_steps": steps, "evaluation_seed": seeds, "tasks": tasks}
+    seeds = earlier.get("seeds", {}) | {task: budget.tuning_seeds for task, budget in grid.budgets.items()}
+    document = {"factors": LEARNING_RATE_FACTORS, "env_steps": steps, "seeds": seeds, "tasks": tasks}
     files.write_text(path, json.dumps(document, indent=2) + "\n")
     return {}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments import files, flags, marl_eval_json, statistics, study_results
-from experiments.presets.study import LEARNING_RATE_FACTORS, TASKS, TUNING_SEED
+from experiments.presets.study import LEARNING_RATE_FACTORS, TASKS
 from experiments.study_claims import CLAIMS, MARGIN, UNDECIDED, Row, answer, rows
 from experiments.study_plan import Grid, Node
 from experiments.study_results import TaskScores
@@ -254,21 +254,19 @@ def _tuning(tuning: dict[str, Any] | None, tasks: list[str]) -> str:
         )
     factors = ", ".join(f"{factor:g}" for factor in LEARNING_RATE_FACTORS)
     text = (
-        f"Tuning in the study, the same for every arm: learning rate times {factors} with seed {TUNING_SEED}, which is "
-        "none of the study's, the best mean of the final evaluation taken; the auxiliary loss's weight is the preset's."
+        f"Tuning in the study, the same for every arm: learning rate times {factors}, each with seeds that are none of "
+        "the study's and held-out episodes of their own; the best mean of the final evaluation taken. The auxiliary "
+        "loss's weight is the preset's."
     )
     for task in tasks:
         if task not in tuning["tasks"]:
             text += f" {task}: no search; every arm has the preset's rate."
             continue
         chosen = "; ".join(
-            f"{arm} {row['factor']:g} ({', '.join(f'{mean:.3g}' for mean in row['scores'].values())})"
+            f"{arm} {row['factor']:g} ({', '.join(f'{np.mean(means):.3g}' for means in row['scores'].values())})"
             for arm, row in tuning["tasks"][task].items()
         )
-        where = (
-            f"held-out set {tuning['evaluation_seed'][task]}"
-            if task in tuning.get("evaluation_seed", {})
-            else ("the same held-out episodes as below")
-        )
-        text += f" {task}, {tuning['env_steps'][task]:,} steps, evaluated on {where}, chosen (scores): {chosen}."
+        seeds = tuning["seeds"][task]
+        which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        text += f" {task}, {tuning['env_steps'][task]:,} steps, {which}, chosen (mean scores): {chosen}."
     return text + before

@@ -4,7 +4,7 @@ STUDY/TASK/random.json            episodes of the random policy
 STUDY/TASK/recordings/SEED/data/  what a pre-training learns from
 STUDY/TASK/pretrained/SEED/run/   a pre-training: one per seed, shared by the arms with "+pretrain"
 STUDY/TASK/ARM/SEED/              a cell: an ordinary run folder, with result.json once it is done
-STUDY/tuning/TASK/ARM/FACTOR/     a cell of the search for a learning rate
+STUDY/tuning/TASK/ARM/FACTOR/SEED/  a cell of the search for a learning rate
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import torch
 import agents
 import envs
 from experiments import presets, runs
-from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, TASKS, TUNING_SEED, Budget
+from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, TASKS, Budget
 from marl import TrainConfig
 
 PRETRAIN = "+pretrain"
@@ -188,7 +188,7 @@ def _cell(root: Path, key: str, task: str, arm: str, config: TrainConfig, budget
     if PRETRAIN in arm:
         needs = (f"{task}/pretrained/{pretrained}",)
         config = replace(config, pretrained=str((root / "pretrained" / pretrained / "run").absolute()))
-    folder = root / arm / key.rpartition("/")[2]
+    folder = root / key.partition("/")[2]
     common = {"task": task, "arm": arm, "seed": config.seed, "needs": needs, "config": config, "budget": budget}
     return Node(kind="cell", key=key, folder=folder, **common)
 
@@ -212,22 +212,25 @@ def _unseen_nodes(grid: Grid, planned: set[str]) -> Iterator[Node]:
 
 
 def tuning_nodes(grid: Grid) -> list[Node]:
-    """The search: every arm with every factor, one seed of its own, a shortened budget."""
-    found: list[Node] = []
-    for task, full in grid.budgets.items():
-        budget = replace(full, env_steps=full.tuning_env_steps, seeds=(0,))
-        root = grid.folder / "tuning" / task
-        if any(PRETRAIN in arm for arm in grid.arms):
-            acam = replace(base_config(task, "acam", budget), seed=TUNING_SEED)
-            found += [
-                replace(node, key=f"tuning/{node.key}", needs=tuple(f"tuning/{need}" for need in node.needs))
-                for node in _pretraining(root, task, acam, budget, f"{TUNING_SEED}")
-            ]
-        for factor in LEARNING_RATE_FACTORS:
-            for arm in grid.arms:
-                config = replace(with_rate(base_config(task, arm, budget), factor), seed=TUNING_SEED)
-                config = replace(config, evaluation=replace(config.evaluation, seed=TUNING_SEED))
-                cell = _cell(root, f"{task}/{arm}/{factor:g}", task, arm, config, budget, f"{TUNING_SEED}")
-                needs = tuple(f"tuning/{need}" for need in cell.needs)
-                found.append(replace(cell, key=f"tuning/{cell.key}", needs=needs))
-    return found
+    """The search: every arm with every factor, seeds of its own, a shortened budget."""
+    found = [
+        node
+        for task, full in grid.budgets.items()
+        for seed in full.tuning_seeds
+        for node in _seed_of_search(grid, task, replace(full, env_steps=full.tuning_env_steps), seed)
+    ]
+    return [
+        replace(node, key=f"tuning/{node.key}", needs=tuple(f"tuning/{need}" for need in node.needs)) for node in found
+    ]
+
+
+def _seed_of_search(grid: Grid, task: str, budget: Budget, seed: int) -> Iterator[Node]:
+    root = grid.folder / "tuning" / task
+    if any(PRETRAIN in arm for arm in grid.arms):
+        acam = replace(base_config(task, "acam", budget), seed=seed)
+        yield from _pretraining(root, task, acam, budget, f"{seed}")
+    for factor in LEARNING_RATE_FACTORS:
+        for arm in grid.arms:
+            config = replace(with_rate(base_config(task, arm, budget), factor), seed=seed)
+            config = replace(config, evaluation=replace(config.evaluation, seed=seed))
+            yield _cell(root, f"{task}/{arm}/{factor:g}/{seed}", task, arm, config, budget, f"{seed}")

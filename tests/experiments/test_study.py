@@ -85,10 +85,10 @@ def test_the_page_counts_only_what_is_done(tandem, tmp_path, done_at_once) -> No
 
 def test_the_search_takes_the_best_factor_and_the_study_uses_it(tandem, tmp_path, done_at_once) -> None:
     flags = ("study", "agent-centric", "--size", "tiny", "--runs-dir", tmp_path, "--arms", "acam", "independent")
-    assert tandem(*flags, "--tune")[0] == 0
+    assert tandem(*flags, "--tune")[::2] == (0, "")
     tuning = json.loads((_folder(tmp_path) / "tuning.json").read_text())
     assert {arm: row["factor"] for arm, row in tuning["tasks"][TASK].items()} == {"acam": 3.0, "independent": 3.0}
-    assert tuning["tasks"][TASK]["acam"]["scores"] == {"0.3": pytest.approx(0.003), "1": 0.01, "3": 0.03}
+    assert tuning["tasks"][TASK]["acam"]["scores"] == {"0.3": [pytest.approx(0.003)], "1": [0.01], "3": [0.03]}
     config = json.loads((_folder(tmp_path) / TASK / "acam" / "0" / "config.json").read_text())["config"]
     assert config["ppo"]["learning_rate"] == pytest.approx(3e-3)
     done_at_once.clear()
@@ -129,11 +129,35 @@ def test_one_command_at_a_time(tandem, tmp_path) -> None:
     assert (status, "another `tandem study` is at work" in err) == (2, True)
 
 
-def test_a_damaged_search_is_said(tandem, tmp_path) -> None:
+_ROW = {"factor": 1.0, "scores": {"1": [0.5]}}
+_SEARCH = {"env_steps": {TASK: 64}, "seeds": {TASK: [1000]}, "tasks": {TASK: {"acam": _ROW}}}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{",
+        "[" * 100_000,
+        "[]",
+        '{"tasks": []}',
+        json.dumps({**_SEARCH, "tasks": {TASK: {"acam": {**_ROW, "factor": "1"}}}}),
+        json.dumps({**_SEARCH, "tasks": {TASK: {"acam": {**_ROW, "factor": float("inf")}}}}),
+        json.dumps({**_SEARCH, "tasks": {TASK: {"acam": {**_ROW, "scores": {"1": ["a"]}}}}}),
+        json.dumps({**_SEARCH, "tasks": {TASK: {"acam": {**_ROW, "scores": {"1": [10**400]}}}}}),
+        json.dumps({**_SEARCH, "seeds": 3}),
+        json.dumps({**_SEARCH, "seeds": {}}),
+        json.dumps({name: value for name, value in _SEARCH.items() if name != "env_steps"}),
+    ],
+)
+def test_a_damaged_search_is_said(tandem, tmp_path, written) -> None:
     _folder(tmp_path).mkdir(parents=True)
-    (_folder(tmp_path) / "tuning.json").write_text("{")
-    status, _, err = tandem("study", "agent-centric", "--size", "tiny", "--runs-dir", tmp_path, "--dry-run")
+    flags = ("study", "agent-centric", "--size", "tiny", "--runs-dir", tmp_path, "--dry-run")
+    (_folder(tmp_path) / "tuning.json").write_text(json.dumps(_SEARCH))
+    assert tandem(*flags)[0] == 0
+    (_folder(tmp_path) / "tuning.json").write_text(written)
+    status, _, err = tandem(*flags)
     assert (status, "cannot be read as the result of a search" in err) == (2, True)
+    assert len(err.splitlines()) == 1
 
 
 def test_help_shows_an_example(tandem) -> None:

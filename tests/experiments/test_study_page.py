@@ -55,15 +55,11 @@ def test_a_page_says_how_tuning_was_done(write) -> None:
     page = write(document())
     assert "Tuning in the study: none for any arm" in page
     assert "football-3v1: the preset's settings were found before the study in four tries" in page
-    row = {"factor": 3.0, "scores": {"0.3": 0.25, "1": 0.5, "3": 0.75}}
-    tuning = {"env_steps": {"football-3v1": 1000}, "tasks": {"football-3v1": {"acam": row, "meanpool": row}}}
+    row = {"factor": 3.0, "scores": {"0.3": [0.25, 0.35], "1": [0.5, 0.5], "3": [0.75, 0.85]}}
+    tuning = {"tasks": {"football-3v1": {"acam": row, "meanpool": row}}}
+    tuning |= {"env_steps": {"football-3v1": 1000}, "seeds": {"football-3v1": [1000, 1001]}}
     page = write({**document(), "tuning": tuning})
-    assert (
-        "football-3v1, 1,000 steps, evaluated on the same held-out episodes as below, chosen (scores): acam 3" in page
-    )
-    assert "(0.25, 0.5, 0.75); meanpool 3" in page
-    page = write({**document(), "tuning": {**tuning, "evaluation_seed": {"football-3v1": 1000}}})
-    assert "evaluated on held-out set 1000, chosen" in page
+    assert "football-3v1, 1,000 steps, seeds 1000, 1001, chosen (mean scores): acam 3 (0.3, 0.5, 0.8); mean" in page
     assert "football-3v1: no search; every arm has the preset's rate." in write(
         {**document(), "tuning": {**tuning, "tasks": {}}}
     )

@@ -1,5 +1,6 @@
 """The plan of a study: equal arms, needs before what needs them, and names for what decides a result."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import agents
 from envs.fakes import make_spec
 from experiments import presets, study_plan
-from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, TUNING_SEED, Budget
+from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, TUNING_SEEDS, Budget
 from experiments.study_plan import Grid, Node
 
 TINY = SIZES["tiny"]["lab2d-harvest"]
@@ -87,15 +88,19 @@ def test_no_pretraining_without_an_arm_that_needs_it(grid) -> None:
     assert kinds == {"random", "cell"}
 
 
-def test_the_search_is_the_same_for_every_arm(grid) -> None:
-    found = cells(study_plan.tuning_nodes(grid))
-    tried = {(node.arm, float(node.folder.name)) for node in found}
-    assert tried == {(arm, factor) for arm in ARMS for factor in LEARNING_RATE_FACTORS}
-    assert {(node.seed, node.config.env_steps) for node in found} == {(TUNING_SEED, TINY.tuning_env_steps)}
+@pytest.mark.parametrize("seeds", [TUNING_SEEDS[:1], TUNING_SEEDS])
+def test_the_search_is_the_same_for_every_arm(grid, seeds) -> None:
+    budgets = {task: replace(budget, tune_seeds=len(seeds)) for task, budget in grid.budgets.items()}
+    found = cells(study_plan.tuning_nodes(replace(grid, budgets=budgets)))
+    tried = sorted((node.seed, node.arm, float(node.folder.parent.name)) for node in found)
+    assert tried == sorted(itertools.product(seeds, ARMS, LEARNING_RATE_FACTORS))
+    assert {node.config.env_steps for node in found} == {TINY.tuning_env_steps}
+    assert len({node.folder for node in found}) == len(found)
     default = presets.get("lab2d-harvest-acam").make().ppo.learning_rate
     for node in found:
-        assert node.config.ppo.learning_rate == pytest.approx(default * float(node.folder.name))
-        assert all(need.startswith("tuning/") for need in node.needs)
+        assert node.config.ppo.learning_rate == pytest.approx(default * float(node.folder.parent.name))
+        assert node.config.evaluation.seed == node.seed
+        assert node.needs == ((f"tuning/lab2d-harvest/pretrained/{node.seed}",) if "+pretrain" in node.arm else ())
 
 
 def test_what_the_search_chose_is_used(grid) -> None:
@@ -142,7 +147,9 @@ def test_sizes_are_large_enough_to_answer() -> None:
     assert max(len(budget.seeds) for task, budget in small.items() if task.startswith("football")) >= 3
 
 
-@pytest.mark.parametrize(("seeds", "what"), [((), "different numbers"), ((1, 1), "different"), ((TUNING_SEED,), "own")])
+@pytest.mark.parametrize(
+    ("seeds", "what"), [((), "different numbers"), ((1, 1), "different"), ((TUNING_SEEDS[-1],), "search's own")]
+)
 def test_impossible_seeds_are_refused(seeds, what) -> None:
     with pytest.raises(ValueError, match=what):
         Budget(env_steps=1, seeds=seeds)
