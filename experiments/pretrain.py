@@ -18,7 +18,8 @@ from experiments.flags import say
 from experiments.progress import Steps
 from experiments.train import RunFailed
 from marl import TrainConfig, checkpoint
-from marl.pretrain import NotFinite, PretrainConfig, Pretraining, held_out_errors, held_out_sample, pretrain
+from marl.pretrain import NotFinite, Pretraining, held_out_errors, held_out_sample, pretrain
+from marl.pretrain_config import PretrainConfig
 from marl.pretrain_errors import ErrorRow
 
 if TYPE_CHECKING:

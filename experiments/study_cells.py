@@ -212,10 +212,11 @@ def _record(node: Node) -> None:
 
 def _pretrain(node: Node) -> None:
     from marl import pretrain
+    from marl.pretrain_config import PretrainConfig
 
     _begin(node)
     data = node.folder.parents[1] / "recordings" / node.folder.name / "data"
-    settings = pretrain.PretrainConfig(
+    settings = PretrainConfig(
         data=str(data.absolute()),
         env=node.config.env,
         network=node.config.network,

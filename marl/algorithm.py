@@ -91,7 +91,7 @@ def impala_config(config: TrainConfig, spec: envs.TeamSpec) -> TeamIMPALAConfig:
             reward_scale=impala.reward_scale,
             device=device or "cpu",
         ),
-        learner_config_dict=_loss_settings(config, impala) | {"rho_clip": impala.rho_clip},
+        learner_config_dict=_loss_settings(config, impala) | {"rho_clip": impala.rho_clip, "minibatches": 1},
     )
     settings.training(lambda_=impala.lambda_, train_batch_size_per_learner=impala.batch_env_steps)
     # Nothing may wait for a runner that is stuck: neither for its constructor nor for an answer.

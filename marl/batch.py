@@ -3,7 +3,7 @@
 Runs in the learner as the only piece of its connector pipeline. Row n of the batch is one step of a whole team.
 """
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,15 +23,14 @@ ADVANTAGES, RETURNS = "advantages", "returns"
 VALUE_ROWS = 4096  # observations per forward pass, to bound memory
 
 
-def values_of(network: TeamNetwork, obs: dict[str, Tensor]) -> Tensor:
-    """Values [M, A] of M team observations, without gradient."""
-    count = len(obs["mask"])
+def outputs_of(network: TeamNetwork, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits [M, A, N] and values [M, A] of M team observations, without gradient."""
     with torch.no_grad():
         parts = [
-            network({key: value[i : i + VALUE_ROWS] for key, value in obs.items()}).values
-            for i in range(0, count, VALUE_ROWS)
+            network({key: value[i : i + VALUE_ROWS] for key, value in obs.items()})
+            for i in range(0, len(obs["mask"]), VALUE_ROWS)
         ]
-    return torch.cat(parts)
+    return torch.cat([part.logits for part in parts]), torch.cat([part.values for part in parts])
 
 
 def advantages_of(
@@ -66,6 +65,35 @@ def prediction_targets(network: TeamNetwork, obs: dict[str, Tensor], chunks: lis
     return {name: torch.cat([getattr(one, name) for one in each]) for name in Targets._fields}
 
 
+class Chunks(NamedTuple):
+    """Episode chunks one after another: N steps in C chunks, and the M = N + C observations that frame them."""
+
+    lengths: list[int]
+    """Steps of each chunk."""
+    terminated: list[bool]
+    """Of each chunk: whether the episode is over after it."""
+    obs: dict[str, Tensor]
+    """[M, ...] observations, those after each chunk among them."""
+    acted: Tensor
+    """[M] whether the team acted on an observation."""
+    actions: Tensor
+    """[N, A]."""
+    logp: Tensor
+    """[N, A] log-probabilities of the actions when they were taken."""
+    rewards: Tensor
+    """[N, A], scaled."""
+
+    @property
+    def framed(self) -> list[int]:
+        """Observations of each chunk."""
+        return [length + 1 for length in self.lengths]
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """[N, ...] the observations that the team acted on."""
+        return {key: value[self.acted] for key, value in self.obs.items()}
+
+
 class TeamBatch(ConnectorV2):
     """Learner connector: episode chunks -> {module: tensors of one batch}."""
 
@@ -89,34 +117,49 @@ class TeamBatch(ConnectorV2):
 
     def build(self, network: TeamNetwork, episodes: list[SingleAgentEpisode]) -> dict[str, Any]:
         """The batch; all tensors on the learner's device, rows in the order of `episodes`."""
-        lengths = [len(episode) for episode in episodes]
-        chunks = [length + 1 for length in lengths]
-        obs = {
-            key: self._tensor([cast(Any, episode.observations.data)[key] for episode in episodes])
-            for key in network.spec.shapes
+        chunks = self._chunks(network, episodes)
+        returns, advantages = self.estimates(network, chunks)
+        return {
+            Columns.OBS: chunks.rows,
+            Columns.ACTIONS: chunks.actions,
+            Columns.ACTION_LOGP: chunks.logp,
+            RETURNS: returns,
+            ADVANTAGES: advantages,
+            **prediction_targets(network, chunks.obs, chunks.framed),
         }
-        values = values_of(network, obs).split(chunks)
-        rewards = self._tensor([e.extra_model_outputs[AGENT_REWARDS].data for e in episodes]) * self.reward_scale
+
+    def estimates(self, network: TeamNetwork, chunks: Chunks) -> tuple[Tensor, Tensor]:
+        """What the critic and the policy learn from: returns and standardised advantages, [N, A] each. Here GAE's."""
+        values = outputs_of(network, chunks.obs)[1].split(chunks.framed)
         advantages = torch.cat(
             advantages_of(
-                list(rewards.split(lengths)),
+                list(chunks.rewards.split(chunks.lengths)),
                 list(values),
-                [episode.is_terminated for episode in episodes],
+                chunks.terminated,
                 gamma=self.gamma,
                 lambda_=self.lambda_,
             )
         )
-        keep = torch.ones(sum(chunks), dtype=torch.bool, device=self.device)
-        keep[torch.tensor(chunks, device=self.device).cumsum(0) - 1] = False  # the observation after each chunk
-        rows = {key: value[keep] for key, value in obs.items()}
-        return {
-            Columns.OBS: rows,
-            Columns.ACTIONS: self._tensor([episode.actions.data for episode in episodes]),
-            Columns.ACTION_LOGP: self._tensor([e.extra_model_outputs[Columns.ACTION_LOGP].data for e in episodes]),
-            RETURNS: advantages + torch.cat([value[:-1] for value in values]),
-            ADVANTAGES: standardise(advantages, rows["mask"], std_min=self.advantage_std_min),
-            **prediction_targets(network, obs, chunks),
-        }
+        returns = advantages + torch.cat([value[:-1] for value in values])
+        return returns, standardise(advantages, chunks.rows["mask"], std_min=self.advantage_std_min)
+
+    def _chunks(self, network: TeamNetwork, episodes: list[SingleAgentEpisode]) -> Chunks:
+        lengths = [len(episode) for episode in episodes]
+        ends = torch.tensor(lengths, device=self.device).add(1).cumsum(0) - 1  # the observation after each chunk
+        acted = torch.ones(sum(lengths) + len(lengths), dtype=torch.bool, device=self.device)
+        acted[ends] = False
+        return Chunks(
+            lengths=lengths,
+            terminated=[episode.is_terminated for episode in episodes],
+            obs={
+                key: self._tensor([cast(Any, episode.observations.data)[key] for episode in episodes])
+                for key in network.spec.shapes
+            },
+            acted=acted,
+            actions=self._tensor([episode.actions.data for episode in episodes]),
+            logp=self._tensor([e.extra_model_outputs[Columns.ACTION_LOGP].data for e in episodes]),
+            rewards=self._tensor([e.extra_model_outputs[AGENT_REWARDS].data for e in episodes]) * self.reward_scale,
+        )
 
     def _tensor(self, arrays: list[Any]) -> Tensor:
         """The arrays of all chunks one after another, on the learner's device."""

@@ -6,29 +6,12 @@ from typing import Literal, get_args
 from agents import NetworkConfig
 from envs import EnvConfig
 from envs.lab2d.config import Lab2dConfig
+from marl.checks import fraction, not_negative, positive
 
 Device = Literal["auto", "cpu", "cuda"]
 Algorithm = Literal["ppo", "impala"]
 EntityKind = Literal["teammate", "opponent", "ball"]
 OpponentKind = Literal["builtin", "frozen", "self_play"]
-
-
-def _positive(owner: object, *names: str) -> None:
-    for name in names:
-        if not 0 < getattr(owner, name) < float("inf"):  # NaN fails too
-            raise ValueError(f"{name} must be positive and finite, got {getattr(owner, name)}")
-
-
-def _not_negative(owner: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(owner, name) < float("inf"):
-            raise ValueError(f"{name} must be finite and not negative, got {getattr(owner, name)}")
-
-
-def _fraction(owner: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(owner, name) <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {getattr(owner, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +34,16 @@ class LearningSettings:
     """Largest global norm of a gradient."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this before learning (never in what is reported)."""
+    advantage_std_min: float = 0.0
+    """Advantages are divided by their standard deviation, or by this if it is larger. Where rewards are rare, dividing
+    by nearly nothing makes a strong push of the critic's noise, and the policy drifts before it has met a reward."""
 
     def __post_init__(self) -> None:
-        _positive(self, "learning_rate", "grad_clip", "reward_scale")
-        _fraction(self, "gamma")
-        _not_negative(self, "learning_rate_end", "entropy_coeff", "entropy_coeff_end", "value_coeff")
+        positive(self, "learning_rate", "grad_clip", "reward_scale")
+        fraction(self, "gamma")
+        not_negative(
+            self, "learning_rate_end", "entropy_coeff", "entropy_coeff_end", "value_coeff", "advantage_std_min"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +60,11 @@ class PPOSettings(LearningSettings):
     """Environment steps per gradient step."""
     epochs: int = 4
     """Passes over each batch."""
-    advantage_std_min: float = 0.0
-    """Advantages are divided by their standard deviation, or by this if it is larger. Where rewards are rare, dividing
-    by nearly nothing makes a strong push of the critic's noise, and the policy drifts before it has met a reward."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "clip_eps", "batch_env_steps", "minibatch_env_steps", "epochs")
-        _fraction(self, "lambda_")
-        _not_negative(self, "advantage_std_min")
+        positive(self, "clip_eps", "batch_env_steps", "minibatch_env_steps", "epochs")
+        fraction(self, "lambda_")
         if self.minibatch_env_steps > self.batch_env_steps:
             raise ValueError(
                 f"minibatch_env_steps must be at most batch_env_steps ({self.batch_env_steps}), "
@@ -113,8 +97,6 @@ class ImpalaSettings(LearningSettings):
     standardise_advantages: bool = True
     """Divide advantages by their standard deviation in the batch; the paper does not. Without it the weight of the
     entropy bonus depends on the size of the rewards."""
-    advantage_std_min: float = 0.0
-    """Advantages are divided by their spread or by this, whichever is larger; for rare rewards."""
     batch_env_steps: int = 1024
     """Environment steps (of the whole team) per update, which is one gradient step. Runners deliver num_envs x
     fragment_env_steps at once, and a batch is whole deliveries."""
@@ -126,9 +108,8 @@ class ImpalaSettings(LearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "rho_clip", "c_clip", "batch_env_steps", "fragment_env_steps", "result_timeout_s")
-        _fraction(self, "lambda_")
-        _not_negative(self, "advantage_std_min")
+        positive(self, "rho_clip", "c_clip", "batch_env_steps", "fragment_env_steps", "result_timeout_s")
+        fraction(self, "lambda_")
         if self.c_clip > self.rho_clip:  # V-trace's fixed point is that of a policy between the two only then
             raise ValueError(f"c_clip must be at most rho_clip ({self.rho_clip}), got {self.c_clip}")
 
@@ -143,7 +124,7 @@ class PredictionSettings:
     """Kinds of entities whose motion counts."""
 
     def __post_init__(self) -> None:
-        _not_negative(self, "coeff")
+        not_negative(self, "coeff")
         allowed = get_args(EntityKind)
         if not self.kinds or len(set(self.kinds)) < len(self.kinds) or not set(self.kinds) <= set(allowed):
             raise ValueError(f"kinds must be some of {', '.join(allowed)}, each once; got {self.kinds}")
@@ -175,9 +156,9 @@ class OpponentSettings:
         if (self.kind == "frozen") != (self.policy is not None) and self.kind != "self_play":
             need = "needs an" if self.kind == "frozen" else "takes no"
             raise ValueError(f"opponent kind {self.kind!r} {need} opponent policy, got {self.policy!r}")
-        _positive(self, "snapshot_env_steps", "pool_size")
-        _fraction(self, "latest_share")
-        _not_negative(self, "priority")
+        positive(self, "snapshot_env_steps", "pool_size")
+        fraction(self, "latest_share")
+        not_negative(self, "priority")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +176,8 @@ class RunnerSettings:
     """A run that collects nothing for this long fails with that reason."""
 
     def __post_init__(self) -> None:
-        _positive(self, "num_envs", "stall_timeout_s")
-        _not_negative(self, "num_runners", "max_restarts")
+        positive(self, "num_envs", "stall_timeout_s")
+        not_negative(self, "num_runners", "max_restarts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +200,8 @@ class EvalSettings:
     """Episodes played side by side."""
 
     def __post_init__(self) -> None:
-        _positive(self, "episodes", "interval_episodes", "num_envs")
-        _not_negative(self, "interval_s", "interval_env_steps", "seed")
+        positive(self, "episodes", "interval_episodes", "num_envs")
+        not_negative(self, "interval_s", "interval_env_steps", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,10 +242,10 @@ class TrainConfig:
     """Newest checkpoints that are kept."""
 
     def __post_init__(self) -> None:
-        _positive(self, "env_steps", "checkpoint_interval_s", "keep_checkpoints")
+        positive(self, "env_steps", "checkpoint_interval_s", "keep_checkpoints")
         if self.time_s is not None:
-            _positive(self, "time_s")
-        _not_negative(self, "seed")
+            positive(self, "time_s")
+        not_negative(self, "seed")
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2^32, got {self.seed}")
         if self.device not in get_args(Device):

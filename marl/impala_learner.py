@@ -3,34 +3,19 @@
 The formulas are in marl/returns.py and marl/losses.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from agents import TeamNetwork
-from agents.rl_module import TOKENS, VALUES
-from marl.batch import ADVANTAGES, RETURNS, VALUE_ROWS, TeamBatch, prediction_targets
-from marl.learner import TeamPPOLearner
+from marl.batch import ADVANTAGES, Chunks, TeamBatch, outputs_of
+from marl.learner import Stats, TeamPPOLearner
 from marl.losses.impala import off_policy_stats, policy_gradient_loss
-from marl.losses.masked import masked_mean
-from marl.losses.ppo import entropy, log_prob, value_loss
-from marl.losses.prediction import prediction_term
+from marl.losses.ppo import log_prob
 from marl.returns import VTrace, standardise, vtrace
-from marl.rollout import AGENT_REWARDS
-
-
-def outputs_of(network: TeamNetwork, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits [M, A, N] and values [M, A] of M team observations, without gradient."""
-    with torch.no_grad():
-        parts = [
-            network({key: value[i : i + VALUE_ROWS] for key, value in obs.items()})
-            for i in range(0, len(obs["mask"]), VALUE_ROWS)
-        ]
-    return torch.cat([part.logits for part in parts]), torch.cat([part.values for part in parts])
 
 
 def vtrace_of(
@@ -74,70 +59,33 @@ class VTraceBatch(TeamBatch):
         super().__init__(**kwargs)
         self.rho_clip, self.c_clip, self.standardise_advantages = rho_clip, c_clip, standardise_advantages
 
-    def build(self, network: TeamNetwork, episodes: list[SingleAgentEpisode]) -> dict[str, Any]:
-        """The batch; all tensors on the learner's device, rows in the order of `episodes`."""
-        lengths = [len(episode) for episode in episodes]
-        chunks = [length + 1 for length in lengths]
-        obs = {
-            key: self._tensor([cast(Any, episode.observations.data)[key] for episode in episodes])
-            for key in network.spec.shapes
-        }
-        keep = torch.ones(sum(chunks), dtype=torch.bool, device=self.device)
-        keep[torch.tensor(chunks, device=self.device).cumsum(0) - 1] = False  # the observation after each chunk
-        rows = {key: value[keep] for key, value in obs.items()}
-        actions = self._tensor([episode.actions.data for episode in episodes])
-        behaviour = self._tensor([e.extra_model_outputs[Columns.ACTION_LOGP].data for e in episodes])
-        rewards = self._tensor([e.extra_model_outputs[AGENT_REWARDS].data for e in episodes]) * self.reward_scale
-        logits, values = outputs_of(network, obs)
-        logp = torch.where(rows["mask"], log_prob(logits[keep], actions), behaviour)
+    def estimates(self, network: TeamNetwork, chunks: Chunks) -> tuple[Tensor, Tensor]:
+        """V-trace's targets of the critic and advantages of the policy, [N, A] each."""
+        mask = chunks.rows["mask"]
+        logits, values = outputs_of(network, chunks.obs)
+        logp = torch.where(mask, log_prob(logits[chunks.acted], chunks.actions), chunks.logp)
         traced = vtrace_of(
-            list(logp.split(lengths)),
-            list(behaviour.split(lengths)),
-            list(rewards.split(lengths)),
-            list(values.split(chunks)),
-            [episode.is_terminated for episode in episodes],
+            list(logp.split(chunks.lengths)),
+            list(chunks.logp.split(chunks.lengths)),
+            list(chunks.rewards.split(chunks.lengths)),
+            list(values.split(chunks.framed)),
+            chunks.terminated,
             gamma=self.gamma,
             lambda_=self.lambda_,
             rho_clip=self.rho_clip,
             c_clip=self.c_clip,
         )
-        advantages = traced.advantages
-        if self.standardise_advantages:
-            # Not centred: under another policy's actions a constant that is taken off is no baseline but a bias.
-            advantages = standardise(advantages, rows["mask"], std_min=self.advantage_std_min, centre=False)
-        return {
-            Columns.OBS: rows,
-            Columns.ACTIONS: actions,
-            Columns.ACTION_LOGP: behaviour,
-            RETURNS: traced.targets,
-            ADVANTAGES: advantages,
-            **prediction_targets(network, obs, chunks),
-        }
+        if not self.standardise_advantages:
+            return traced.targets, traced.advantages
+        # Not centred: under another policy's actions a constant that is taken off is no baseline but a bias.
+        return traced.targets, standardise(traced.advantages, mask, std_min=self.advantage_std_min, centre=False)
 
 
 class TeamIMPALALearner(TeamPPOLearner):
     """Policy gradient with V-trace's advantages, critic, entropy bonus and the predictive auxiliary loss."""
 
-    def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
-    ) -> Tensor:
-        settings = config.learner_config_dict
-        mask, actions = batch[Columns.OBS]["mask"], batch[Columns.ACTIONS]
-        logits = fwd_out[Columns.ACTION_DIST_INPUTS].view(*actions.shape, -1)
-        logp = log_prob(logits, actions)
-        policy = policy_gradient_loss(logp, batch[ADVANTAGES], mask)
-        critic, stats = value_loss(fwd_out[VALUES], batch[RETURNS], mask)
-        bonus = masked_mean(entropy(logits), mask)
-        auxiliary, prediction_stats = prediction_term(
-            self._network(module_id),
-            fwd_out[TOKENS],
-            batch,
-            mask,
-            coeff=settings["prediction_coeff"],
-            kinds=settings["prediction_kinds"],
-        )
-        stats |= {"policy_loss": policy, "entropy": bonus} | prediction_stats
-        stats |= off_policy_stats(logp, batch[Columns.ACTION_LOGP], mask, rho_clip=settings["rho_clip"])
-        self.metrics.log_dict(stats, key=module_id, window=1)
-        coefficient: Any = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
-        return policy + settings["value_coeff"] * critic - coefficient * bonus + auxiliary
+    def policy_loss(self, module_id: str, logp: Tensor, batch: dict[str, Any], settings: dict[str, Any]) -> Stats:
+        """The policy gradient, and how far the data are from the present policy."""
+        mask = batch[Columns.OBS]["mask"]
+        stats = off_policy_stats(logp, batch[Columns.ACTION_LOGP], mask, rho_clip=settings["rho_clip"])
+        return policy_gradient_loss(logp, batch[ADVANTAGES], mask), stats

@@ -15,6 +15,9 @@ from marl.losses.masked import masked_mean
 from marl.losses.ppo import entropy, log_prob, ppo_loss, value_loss
 from marl.losses.prediction import prediction_term
 
+Stats = tuple[Tensor, dict[str, Tensor]]
+"""A loss, and statistics by name."""
+
 
 class TeamPPOLearner(PPOTorchLearner):
     """Clipped PPO per agent, critic, entropy bonus and the predictive auxiliary loss."""
@@ -53,14 +56,9 @@ class TeamPPOLearner(PPOTorchLearner):
         settings = config.learner_config_dict
         mask, actions = batch[Columns.OBS]["mask"], batch[Columns.ACTIONS]
         logits = fwd_out[Columns.ACTION_DIST_INPUTS].view(*actions.shape, -1)
-        logp = log_prob(logits, actions)
-        loss, stats = ppo_loss(logp, batch[Columns.ACTION_LOGP], batch[ADVANTAGES], mask, clip_eps=settings["clip_eps"])
-        stats["policy_loss"] = loss
+        policy, stats = self.policy_loss(module_id, log_prob(logits, actions), batch, settings)
         critic, critic_stats = value_loss(fwd_out[VALUES], batch[RETURNS], mask)
         bonus = masked_mean(entropy(logits), mask)
-        coefficient: Any = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
-        loss = loss + settings["value_coeff"] * critic - coefficient * bonus
-        stats |= critic_stats | {"entropy": bonus}
         auxiliary, prediction_stats = prediction_term(
             self._network(module_id),
             fwd_out[TOKENS],
@@ -69,11 +67,20 @@ class TeamPPOLearner(PPOTorchLearner):
             coeff=settings["prediction_coeff"],
             kinds=settings["prediction_kinds"],
         )
-        loss = loss + auxiliary
-        stats |= prediction_stats
-        if self._first_minibatch:  # before any step runner and learner must agree: a ratio of exactly 1
-            self.metrics.log_value((module_id, "first_ratio_error"), stats["ratio_error"], window=1)
-            self._first_minibatch = False
-        del stats["ratio_error"]
+        stats |= {"policy_loss": policy, "entropy": bonus} | critic_stats | prediction_stats
         self.metrics.log_dict(stats, key=module_id, window=settings["minibatches"])
-        return loss
+        coefficient: Any = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
+        return policy + settings["value_coeff"] * critic - coefficient * bonus + auxiliary
+
+    def policy_loss(self, module_id: str, logp: Tensor, batch: dict[str, Any], settings: dict[str, Any]) -> Stats:
+        """The policy's part of the loss, and statistics.
+
+        Args: logp: [N, A] log-probabilities of the batch's actions under the present weights.
+        """
+        mask = batch[Columns.OBS]["mask"]
+        loss, stats = ppo_loss(logp, batch[Columns.ACTION_LOGP], batch[ADVANTAGES], mask, clip_eps=settings["clip_eps"])
+        error = stats.pop("ratio_error")
+        if self._first_minibatch:  # before any step runner and learner must agree: a ratio of exactly 1
+            self.metrics.log_value((module_id, "first_ratio_error"), error, window=1)
+            self._first_minibatch = False
+        return loss, stats

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from marl import batch as batch_module
-from marl.batch import ADVANTAGES, RETURNS, TeamBatch, values_of
+from marl.batch import ADVANTAGES, RETURNS, TeamBatch, outputs_of
 from marl.rollout import AGENT_REWARDS
 
 GAMMA, LAMBDA, SCALE, HORIZON = 0.9, 0.8, 0.5, 3
@@ -103,10 +103,10 @@ def test_prediction_targets_stay_within_a_chunk(collected):
 def test_values_do_not_depend_on_the_size_of_a_forward_pass(collected, monkeypatch):
     network, chunks = collected
     obs = build(network, chunks)["obs"]
-    whole = values_of(network, obs)
+    whole = outputs_of(network, obs)[1]
     assert not whole.requires_grad
     monkeypatch.setattr(batch_module, "VALUE_ROWS", 7)
-    torch.testing.assert_close(values_of(network, obs), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(outputs_of(network, obs)[1], whole, rtol=0, atol=1e-5)
 
 
 def test_the_connector_serves_the_default_module(collected):

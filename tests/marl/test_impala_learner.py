@@ -144,7 +144,8 @@ class Log(dict):
 def test_the_loss_is_the_sum_of_its_parts(collected, coefficient):
     network, chunks = collected
     batch, log = vtrace_batch().build(network, chunks), Log()
-    learner = SimpleNamespace(
+    learner = object.__new__(TeamIMPALALearner)  # its constructor wants a whole Algorithm
+    vars(learner).update(
         entropy_coeff_schedulers_per_module={"default_policy": SimpleNamespace(get_current_value=lambda: ENTROPY)},
         metrics=log,
         _network=lambda _: network,
@@ -154,10 +155,10 @@ def test_the_loss_is_the_sum_of_its_parts(collected, coefficient):
         "rho_clip": RHO,
         "prediction_coeff": coefficient,
         "prediction_kinds": ("teammate",),
+        "minibatches": 1,
     }
     out, there = network(batch["obs"]), batch["obs"]["mask"]
-    got = TeamIMPALALearner.compute_loss_for_module(
-        learner,
+    got = learner.compute_loss_for_module(
         module_id="default_policy",
         config=SimpleNamespace(learner_config_dict=settings),
         batch=batch,

@@ -32,9 +32,8 @@ def collected(request, meeting, make_runner):
 
 
 def loss_of(network, batch, prediction_coeff=0.0, log=None):
-    module = SimpleNamespace(unwrapped=lambda: SimpleNamespace(network=network))
-    learner = SimpleNamespace(
-        module={"default_policy": module},
+    learner = object.__new__(TeamPPOLearner)  # its constructor wants a whole Algorithm
+    vars(learner).update(
         entropy_coeff_schedulers_per_module={"default_policy": SimpleNamespace(get_current_value=lambda: ENTROPY)},
         metrics=Log() if log is None else log,
         _network=lambda _: network,
@@ -48,8 +47,7 @@ def loss_of(network, batch, prediction_coeff=0.0, log=None):
         "minibatches": 1,
     }
     out = network(batch["obs"])
-    return TeamPPOLearner.compute_loss_for_module(
-        learner,
+    return learner.compute_loss_for_module(
         module_id="default_policy",
         config=SimpleNamespace(learner_config_dict=settings),
         batch=batch,

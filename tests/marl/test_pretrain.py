@@ -11,7 +11,8 @@ import torch
 import agents
 from agents import NetworkConfig, ObservationSpec, TeamNetwork
 from marl import pretrain as module
-from marl.pretrain import NotFinite, PretrainConfig, held_out_errors, held_out_sample, pretrain
+from marl.pretrain import NotFinite, held_out_errors, held_out_sample, pretrain
+from marl.pretrain_config import PretrainConfig
 from marl.pretrained import load_pretrained
 from marl.recording_format import FORMAT, PartWriter, Recording, open_recording, write_manifest
 
