@@ -15,29 +15,21 @@ from experiments import attention_figures, files, flags, media, runs
 from experiments.evaluate_marl import chosen_mode
 from experiments.flags import say
 from experiments.progress import Steps
-from experiments.video import FPS, clip
+from experiments.video import Watched, clip
 from marl.attention_maps import Look
 from marl.phases import Scene
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionCommand:
+class AttentionCommand(Watched):
     """Flags of `tandem attention`."""
 
-    run: tyro.conf.Positional[Path]
-    """A run folder (its newest checkpoint), a checkpoint, or a policy folder."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("attention")
     """Folder for phases.png, pitch.png, attention.json and clip.mp4."""
     episodes: int = 20
-    """Held-out episodes that the figures are of."""
-    episode: int = 0
-    """The first of them (the same numbers as in `tandem eval`)."""
+    """How many episodes the figures are of."""
     clip_steps: int = 150
     """Steps in the clip, which has a panel for each head; 0 makes no clip."""
-    fps: int = FPS
-    """Frames per second of the clip."""
-    deterministic: bool | None = None
-    """Most likely actions instead of samples; the run's own choice if omitted."""
 
 
 def attention_command(args: list[str]) -> int:
@@ -49,12 +41,7 @@ def attention_command(args: list[str]) -> int:
         example="tandem attention runs/football-3v1-acam/20260101-120000-0 --episodes 20 -o attention",
         about=attention_command.__doc__ or "",
     )
-    for name, least in (("episodes", 1), ("episode", 0), ("clip_steps", 0), ("fps", 1)):
-        if getattr(command, name) < least:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} must be at least {least}, got {getattr(command, name)}")
-    if command.fps > 120:
-        raise ValueError(f"--fps must be at most 120, got {command.fps}")
+    command.check(clip_steps=0)
     env, policy = runs.environment_of(command.run), agents.load(command.run)
     check(policy)
     flags.check_writable(command.output / "attention.json")

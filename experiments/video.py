@@ -22,23 +22,37 @@ SUFFIXES = (".mp4", ".gif", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoCommand:
-    """Flags of `tandem video`."""
+class Watched:
+    """Flags of the commands that look at a trained team's held-out episodes."""
 
     run: tyro.conf.Positional[Path]
     """A run folder (its newest checkpoint), a checkpoint, or a policy folder."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("clip.mp4")
-    """Where to write: .mp4, .gif or .webp."""
     episode: int = 0
     """The first held-out episode (the same numbers as in `tandem eval`)."""
     episodes: int = 1
     """How many episodes, one after the other."""
-    steps: int = 300
-    """Steps at most, over all episodes."""
     fps: int = FPS
-    """Frames per second."""
+    """Frames per second of the clip."""
     deterministic: bool | None = None
     """Most likely actions instead of samples; the run's own choice if omitted."""
+
+    def check(self, **least: int) -> None:
+        """Raises ValueError for a flag below its least value (`least` adds to those here), or too many frames."""
+        for name, lowest in {"episode": 0, "episodes": 1, "fps": 1, **least}.items():
+            if getattr(self, name) < lowest:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {lowest}, got {getattr(self, name)}")
+        if self.fps > 120:
+            raise ValueError(f"--fps must be at most 120, got {self.fps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoCommand(Watched):
+    """Flags of `tandem video`."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("clip.mp4")
+    """Where to write: .mp4, .gif or .webp."""
+    steps: int = 300
+    """Steps at most, over all episodes."""
     attention: bool = True
     """Draw who attends to whom, mean over heads."""
     heads: bool = False
@@ -56,12 +70,8 @@ def video_command(args: list[str]) -> int:
     )
     if command.output.suffix.lower() not in SUFFIXES:
         raise ValueError(f"cannot write a video as {command.output.name!r}; allowed suffixes: {', '.join(SUFFIXES)}")
-    for name, least in (("episode", 0), ("episodes", 1), ("steps", 1), ("fps", 1)):
-        if getattr(command, name) < least:
-            raise ValueError(f"--{name} must be at least {least}, got {getattr(command, name)}")
+    command.check(steps=1)
     flags.check_writable(command.output)
-    if command.fps > 120:
-        raise ValueError(f"--fps must be at most 120, got {command.fps}")
     env, policy = runs.environment_of(command.run), agents.load(command.run)
     frames = []
     with Steps("drawing", command.steps) as progress:

@@ -124,38 +124,24 @@ TASKS: dict[str, Task] = {
 }
 """Task of experiments/presets/teams.py -> how the study reads it."""
 
-_FIVE, _THREE = tuple(range(5)), tuple(range(3))
+_TEN, _FIVE, _THREE = tuple(range(10)), tuple(range(5)), tuple(range(3))
+_LONG = Budget(env_steps=2_000_000, seeds=_TEN, evaluations=20)
+_LONG_FOOTBALL = replace(_LONG, interval_episodes=50)
+_LONG_MATCH = Budget(env_steps=20_000_000, seeds=_FIVE, evaluations=20, num_runners=6)
+_TWO_CORES = Budget(env_steps=204_800, seeds=_FIVE, num_runners=0, pretrain_steps=2_000)
 SIZES: dict[str, dict[str, Budget]] = {
     "full": {
-        "lab2d-harvest": Budget(env_steps=2_000_000, seeds=tuple(range(10)), evaluations=20),
-        "lab2d-cleanup": Budget(env_steps=5_000_000, seeds=tuple(range(10)), evaluations=20),
-        "football-3v1": Budget(env_steps=5_000_000, seeds=tuple(range(10)), evaluations=20, interval_episodes=50),
-        "football-pass-and-shoot": Budget(
-            env_steps=2_000_000, seeds=tuple(range(10)), evaluations=20, interval_episodes=50
-        ),
-        "football-5v5": Budget(env_steps=20_000_000, seeds=_FIVE, evaluations=20, num_runners=6),
-        "football-5v5-selfplay": Budget(env_steps=20_000_000, seeds=_FIVE, evaluations=20, num_runners=6),
+        "lab2d-harvest": _LONG,
+        "lab2d-cleanup": replace(_LONG, env_steps=5_000_000),
+        "football-3v1": replace(_LONG_FOOTBALL, env_steps=5_000_000),
+        "football-pass-and-shoot": _LONG_FOOTBALL,
+        "football-5v5": _LONG_MATCH,
+        "football-5v5-selfplay": _LONG_MATCH,
     },
     "2core": {
-        "lab2d-harvest": Budget(
-            env_steps=204_800,
-            seeds=_FIVE,
-            interval_episodes=4,
-            episodes=20,
-            num_runners=0,
-            num_envs=32,
-            record_episodes=32,
-            pretrain_steps=2_000,
-        ),
-        "football-pass-and-shoot": Budget(
-            env_steps=409_600,
-            seeds=_THREE,
-            interval_episodes=20,
-            episodes=100,
-            num_runners=0,
-            num_envs=16,
-            record_episodes=300,
-            pretrain_steps=2_000,
+        "lab2d-harvest": replace(_TWO_CORES, num_envs=32, interval_episodes=4, episodes=20, record_episodes=32),
+        "football-pass-and-shoot": replace(
+            _TWO_CORES, env_steps=409_600, seeds=_THREE, num_envs=16, interval_episodes=20, record_episodes=300
         ),
     },
     "tiny": {

@@ -150,8 +150,7 @@ class VDM(nn.Module):
         """(name, parameters, "network" or "schedule") of what is trained."""
         groups = [("network", list(self.denoise.parameters()), "network")]
         if isinstance(self.schedule, nn.Module):
-            learned = [parameter for parameter in self.schedule.parameters() if parameter.requires_grad]
-            groups.append(("schedule", learned, "schedule"))
+            groups.append(("schedule", [p for p in self.schedule.parameters() if p.requires_grad], "schedule"))
         return groups
 
     def ends(self) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from agents import NetworkConfig, ObservationSpec, TeamNetwork
 ARMS = ("independent", "meanpool", "acam")
 
 
-def close(got, expected, atol=2e-5):
+def assert_close(got, expected, atol=2e-5):
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=atol)
 
 
@@ -27,12 +27,12 @@ def test_agents_may_come_in_any_order(arm, team_spec, observe, network):
     order = torch.tensor([2, 0, 1])
     before, after = net(obs), net(shuffled(obs, order))
     there = obs["mask"][:, order]
-    close(after.logits[there], before.logits[:, order][there])
-    close(after.values[there], before.values[:, order][there])
+    assert_close(after.logits[there], before.logits[:, order][there])
+    assert_close(after.values[there], before.values[:, order][there])
     for moved, still in zip(net.predict(after.tokens), net.predict(before.tokens), strict=True):
-        close(moved[there], still[:, order][there])
+        assert_close(moved[there], still[:, order][there])
     both = there[:, None, :, None].expand_as(after.attention)
-    close(after.attention[both], before.attention[:, :, order][..., order][both])
+    assert_close(after.attention[both], before.attention[:, :, order][..., order][both])
 
 
 def what_teammates_change(net, obs, other):
@@ -96,10 +96,10 @@ def test_layers_follow_each_other_and_the_last_ones_weights_are_shown(specs, obs
         tokens, weights = layer(tokens, obs["mask"])
     assert len(net.exchange) == 3
     assert weights.shape == (5, 4, 3, 3)
-    close(out.attention, weights)
-    close(out.tokens, tokens.clamp(min=0))
-    close(out.logits, net.policy(tokens.clamp(min=0)))
-    close(out.values, net.value(tokens.clamp(min=0))[..., 0])
+    assert_close(out.attention, weights)
+    assert_close(out.tokens, tokens.clamp(min=0))
+    assert_close(out.logits, net.policy(tokens.clamp(min=0)))
+    assert_close(out.values, net.value(tokens.clamp(min=0))[..., 0])
 
 
 def test_by_default_the_predictor_says_one_displacement_per_entity(specs, observe, network):
@@ -108,7 +108,7 @@ def test_by_default_the_predictor_says_one_displacement_per_entity(specs, observ
     said = net.predict(out.tokens)
     assert said.displacement.shape == (5, 3, 7, 1, 2)
     assert said.cells is None
-    close(said.displacement[:, :, 4, 0, 1], net.predictor(out.tokens)[..., 9])
+    assert_close(said.displacement[:, :, 4, 0, 1], net.predictor(out.tokens)[..., 9])
     shapes = {name: tuple(p.shape) for name, p in net.named_parameters() if name.startswith("predictor.")}
     assert shapes == {
         "predictor.0.weight": (24, 16),
@@ -127,10 +127,10 @@ def test_what_is_predicted_at_which_horizon_is_a_setting(prediction, outputs, sp
     assert (displacement is None) == (prediction == "cells")
     assert (cells is None) == (prediction == "displacement")
     if displacement is not None:
-        close(displacement, raw[..., :2])
+        assert_close(displacement, raw[..., :2])
     if cells is not None:
         assert cells.shape == (5, 3, 7, 3, 25)
-        close(cells, raw[..., -25:])
+        assert_close(cells, raw[..., -25:])
 
 
 def test_the_first_guess_of_the_cells_is_nearly_even(specs, observe):

@@ -142,10 +142,13 @@ def test_slow_steps_are_no_stall_as_long_as_batches_come(driver):
     """The time counts from the last result, not from the start of the run."""
     group = Group()
     algorithm = driver(group, timeout=0.2)
+    began, steps = time.monotonic(), []
     for _ in range(4):
         time.sleep(0.1)
         group.answers = [[delivered(100)]]
-        algorithm._gather({WEIGHTS_SEQ_NO: 0})
+        steps += [batch.env_steps for batch in algorithm._gather({WEIGHTS_SEQ_NO: 0})]
+    assert steps == [100] * 4
+    assert time.monotonic() - began > 0.2  # longer in all than a result may take
 
 
 def test_lost_runners_are_looked_for_now_and_then_only(driver, monkeypatch):

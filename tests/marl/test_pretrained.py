@@ -63,7 +63,12 @@ def test_both_say_the_same_of_the_future_after_loading(saved):
 
 
 def test_the_number_of_actions_may_differ(saved):
-    load_pretrained(network(2, actions=7), saved)
+    source, net = network(1), network(2, actions=7)
+    loaded = load_pretrained(net, saved)
+    given, got = source.state_dict(), net.state_dict()
+    assert loaded.loaded
+    assert all(torch.equal(got[name], given[name]) for name in loaded.loaded)
+    assert not any(name.startswith("policy") for name in loaded.loaded)
 
 
 def test_what_was_loaded_is_told(saved):
@@ -100,7 +105,9 @@ def test_another_network_is_refused_and_nothing_is_touched(saved, change, senten
 
 
 def test_a_setting_that_is_not_used_may_differ(saved):
-    load_pretrained(network(2, replace(SMALL, cell_radius=2)), saved)
+    net, same = network(2, replace(SMALL, cell_radius=2)), network(2)
+    assert load_pretrained(net, saved).loaded == load_pretrained(same, saved).loaded
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in net.state_dict().items())
 
 
 @pytest.mark.parametrize(
