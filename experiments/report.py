@@ -1,12 +1,13 @@
 """`tandem report`: runs side by side in one HTML page, with tables, curves and pictures."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from experiments import files, flags
+from experiments import files, flags, marl_eval_json
 from experiments.flags import say
 from experiments.report_runs import collect
 from experiments.report_tables import Table, seeds_table, summary_table
@@ -23,6 +24,8 @@ class ReportCommand:
     """Run folders, or folders of runs such as runs/vdm-photos32."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report.html")
     """The page to write."""
+    marl_eval: Path | None = None
+    """Also write the teams' evaluations as JSON in marl-eval's layout to this file, for its plots and other tools."""
 
 
 def report_command(args: list[str]) -> int:
@@ -35,6 +38,10 @@ def report_command(args: list[str]) -> int:
         raise ValueError(f"cannot write a report as {command.output.name!r}; allowed suffixes: .html, .htm")
     runs, notes = collect(command.runs)
     flags.check_writable(command.output)
+    evaluations = None
+    if command.marl_eval is not None:
+        flags.check_writable(command.marl_eval)
+        evaluations = marl_eval_json.of_runs(runs)
     for table in [summary_table(runs), *seeds_table(runs)]:
         _print(table)
     for note in notes:
@@ -42,6 +49,9 @@ def report_command(args: list[str]) -> int:
     from experiments import report_page  # imports matplotlib
 
     files.write_text(command.output, report_page.build(runs, notes))
+    if command.marl_eval is not None:
+        files.write_text(command.marl_eval, json.dumps(evaluations) + "\n")
+        say(f"{command.marl_eval}: for marl-eval")
     say(f"{command.output} ({command.output.stat().st_size / 1e6:.1f} MB): open it in a browser")
     return 0
 

@@ -9,21 +9,21 @@ import os
 from pathlib import Path
 from typing import Any
 
-from marl.evaluation import Episode
+from marl.episodes import Episode, columns
 
 FILE = "evaluations.jsonl"
 
 
 def append(run: Path, step: int, episodes: list[Episode]) -> None:
     """Adds an evaluation after `step` environment steps."""
-    names = episodes[0].values()
-    line = {"step": step, "episodes": {name: [episode.values()[name] for episode in episodes] for name in names}}
+    line = {"step": step, "episodes": columns(episodes)}
     with (run / FILE).open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """All evaluations in order; none where the file does not exist. Raises ValueError if it is damaged."""
+    """All evaluations in order; none where the file does not exist. Of two at one step (a run that was killed before
+    its first checkpoint begins again) the later counts. Raises ValueError if the file is damaged."""
     path = run / FILE
     if not path.exists():
         return []
@@ -33,7 +33,7 @@ def read(run: Path) -> list[dict[str, Any]]:
             _check(line)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as evaluations: {error}") from None
-    return lines
+    return list({line["step"]: line for line in lines}.values())
 
 
 def _check(line: dict[str, Any]) -> None:

@@ -47,6 +47,11 @@ def summarise(episodes: list[Episode]) -> dict[str, dict[str, float]]:
     return summary
 
 
+def columns(episodes: list[Episode]) -> dict[str, list[float]]:
+    """{name: [value of each episode]}."""
+    return {name: [episode.values()[name] for episode in episodes] for name in episodes[0].values()}
+
+
 def write_jsonl(path: Path, episodes: list[Episode]) -> None:
     """One line per episode, so that any statistics can be redone."""
     lines = [json.dumps({"number": e.number, "seed": e.seed, **e.values()}) for e in episodes]

@@ -25,6 +25,16 @@ def test_every_episode_of_every_evaluation_is_kept_in_order(tmp_path: Path) -> N
     assert second["episodes"] == {"return_mean": [3.0, 5.0], "episode_length": [3.0, 3.0], "goals": [6.0, 10.0]}
 
 
+def test_of_two_evaluations_at_one_step_the_later_counts(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        curve.append(tmp_path, 0, episodes(value))
+        curve.append(tmp_path, 100, episodes(10 * value))
+    assert [(line["step"], line["episodes"]["return_mean"]) for line in curve.read(tmp_path)] == [
+        (0, [2.0]),
+        (100, [20.0]),
+    ]
+
+
 def test_a_resumed_run_forgets_what_comes_after_its_checkpoint_and_a_half_line(tmp_path: Path) -> None:
     for step in (0, 100, 200):
         curve.append(tmp_path, step, episodes(float(step)))
