@@ -4,13 +4,14 @@ Everything here has one call, `denoise(z, log_snr, cond=None) -> x0_hat`, with z
 Samplers see only that call, so each net, prediction type, guidance and threshold works with each sampler. Wrappers are
 functions that return such a function; the order that Imagen uses is dynamic_threshold(guided(denoise, weight)).
 
-Sources: Salimans & Ho 2022 (arXiv 2202.00512), App D, for v; Ho & Salimans 2022 (classifier-free guidance, arXiv
-2207.12598), Eq 6; Saharia et al. 2022 (Imagen, arXiv 2205.11487), Sec 2.3, for thresholds.
+Sources: Salimans & Ho 2022 (arXiv 2202.00512), App D, for v, and Sec 4, for both at once; Ho & Salimans 2022
+(classifier-free guidance, arXiv 2207.12598), Eq 6; Saharia et al. 2022 (Imagen, arXiv 2205.11487), Sec 2.3, for
+thresholds.
 """
 
 import math
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from generative import process
 
 Cond: TypeAlias = Tensor | dict[str, Tensor] | None
-Prediction: TypeAlias = Literal["eps", "x0", "v"]
+Prediction: TypeAlias = Literal["eps", "x0", "v", "both"]
 
 
 class Denoise(Protocol):
@@ -30,6 +31,9 @@ class Denoise(Protocol):
 class Denoiser(nn.Module):
     """A net whose raw output is read as `prediction` and turned into x0_hat. Raises ValueError for another prediction.
 
+    "both" is two answers behind each other along the channels, one for x0 and one for eps, mixed by the noise level:
+    x0_hat = sigma^2 x0 + alpha (z - sigma eps): each counts where it is the better known.
+
     The net is called net(z, log_snr, cond=cond) and answers with z's shape. Its answer is cast to z's dtype before
     the conversion: under bfloat16 autocast the conversion still runs in float32. At the noisy end (log_snr = -20) an
     error of eps is divided by alpha = 4.5e-5; "v" and "x0" have no such factor there.
@@ -37,8 +41,8 @@ class Denoiser(nn.Module):
 
     def __init__(self, net: nn.Module, prediction: Prediction) -> None:
         super().__init__()
-        if prediction not in ("eps", "x0", "v"):
-            raise ValueError(f"prediction must be eps, x0 or v, got {prediction!r}")
+        if prediction not in get_args(Prediction):
+            raise ValueError(f"prediction must be one of {', '.join(get_args(Prediction))}, got {prediction!r}")
         self.net = net
         self.prediction = prediction
 
@@ -49,6 +53,10 @@ class Denoiser(nn.Module):
             return process.x0_from_eps(z, output, log_snr)
         if self.prediction == "v":
             return process.x0_from_v(z, output, log_snr)
+        if self.prediction == "both":
+            x0, eps = output.chunk(2, 1)
+            alpha, sigma = (process.expand(coefficient, z) for coefficient in process.alpha_sigma(log_snr))
+            return sigma**2 * x0 + alpha * (z - sigma * eps)
         return output
 
 

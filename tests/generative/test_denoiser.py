@@ -32,11 +32,12 @@ def problem(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor,
     return x0, eps, process.diffuse(x0, log_snr, eps), log_snr
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "both"])
 def test_each_prediction_becomes_x0(prediction: Any) -> None:
     x0, eps, z, log_snr = problem()
     alpha, sigma = (torch.sqrt(torch.sigmoid(s * log_snr))[:, None, None] for s in (1, -1))
-    net = Fixed({"eps": eps, "x0": x0, "v": alpha * eps - sigma * x0}[prediction])
+    outputs = {"eps": eps, "x0": x0, "v": alpha * eps - sigma * x0, "both": torch.cat([x0, eps], 1)}
+    net = Fixed(outputs[prediction])
     denoiser = Denoiser(net, prediction)
     cond = {"label": torch.arange(4)}
     assert_close(denoiser(z, log_snr, cond), x0, rtol=0, atol=1e-12)
@@ -44,6 +45,18 @@ def test_each_prediction_becomes_x0(prediction: Any) -> None:
     assert call[0] is z
     assert call[1] is log_snr
     assert call[2] is cond
+
+
+def test_both_answers_count_where_they_are_the_better_known() -> None:
+    """An error in one of two answers reaches x0_hat with the other's share: sigma^2, and alpha sigma."""
+    x0, eps, z, log_snr = problem()
+    right = torch.cat([x0, eps], 1)
+    for part, factor in ((slice(0, 3), torch.sigmoid(-log_snr)), (slice(3, 6), torch.sigmoid(log_snr).sqrt())):
+        wrong = right.clone()
+        wrong[:, part] += 1
+        factor = factor if part.start == 0 else -factor * torch.sigmoid(-log_snr).sqrt()
+        moved = Denoiser(Fixed(wrong), "both")(z, log_snr) - x0
+        assert_close(moved, factor[:, None, None].expand_as(x0), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
@@ -73,7 +86,7 @@ def test_under_autocast_x0_is_float32() -> None:
 
 
 def test_an_unknown_prediction_is_refused() -> None:
-    with pytest.raises(ValueError, match="prediction must be eps, x0 or v, got 'score'"):
+    with pytest.raises(ValueError, match="prediction must be one of eps, x0, v, both, got 'score'"):
         Denoiser(nn.Identity(), "score")  # type: ignore[arg-type]
 
 
