@@ -16,6 +16,7 @@ from experiments.evaluate import interval
 from experiments.flags import say
 from experiments.progress import Steps
 from marl import EvalSettings
+from marl.checks import MOST, within
 from marl.evaluation import RANDOM, Episode, evaluate, summarise, write_jsonl
 from marl.players import NAMES
 
@@ -95,8 +96,8 @@ def check(command: EvalCommand) -> None:
     """Raises ValueError for flags that cannot be meant."""
     for name in ("episodes", "pairs", "workers"):
         value = getattr(command, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+        if value is not None:
+            within(f"--{name}", value, 1, MOST[name])
     if command.seed < 0:
         raise ValueError(f"--seed must not be negative, got {command.seed}")
     if command.against and command.episodes is not None:

@@ -1,4 +1,8 @@
-"""Rules for the fields of configurations, each with its sentence."""
+"""Rules for the fields of configurations and for counts, each with its sentence."""
+
+MOST = {"episodes": 100_000, "pairs": 10_000, "episodes_per_part": 10_000, "num_envs": 1000, "workers": 256}
+"""Largest counts. The episodes of an evaluation are all kept until its end, for their intervals; a part of a recording
+is read whole; every environment has an engine of its own, and every process some."""
 
 
 def positive(owner: object, *names: str) -> None:
@@ -20,3 +24,11 @@ def fraction(owner: object, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(owner, name) <= 1:
             raise ValueError(f"{name} must be between 0 and 1, got {getattr(owner, name)}")
+
+
+def within(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Raises ValueError unless least <= value <= most."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value:,}")

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from agents import NetworkConfig
 from envs import EnvConfig
 from envs.lab2d.config import Lab2dConfig
-from marl.checks import fraction, not_negative, positive
+from marl.checks import MOST, fraction, not_negative, positive, within
 
 Device = Literal["auto", "cpu", "cuda"]
 Algorithm = Literal["ppo", "impala"]
@@ -202,6 +202,8 @@ class EvalSettings:
     def __post_init__(self) -> None:
         positive(self, "episodes", "interval_episodes", "num_envs")
         not_negative(self, "interval_s", "interval_env_steps", "seed")
+        for name, most in (("episodes", "episodes"), ("interval_episodes", "episodes"), ("num_envs", "num_envs")):
+            within(name, getattr(self, name), 1, MOST[most])
 
 
 @dataclass(frozen=True, kw_only=True)

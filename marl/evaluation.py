@@ -8,22 +8,22 @@ is one, is played by the engine's own AI, whoever the policy was trained against
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import agents
 import envs
 from envs.football.levels import LEVEL_TABLE
 from marl import players
+from marl.checks import MOST, within
 from marl.episodes import Episode, confidence_interval, read_jsonl, summarise, write_jsonl
 from marl.players import RANDOM, Player
 from marl.seeds import eval_seed
+from marl.workers import spread
 
 __all__ = [
     "RANDOM", "Episode", "Job", "Sides", "Slot", "Who", "arrange", "as_player", "confidence_interval", "evaluate",
@@ -33,6 +33,8 @@ __all__ = [
 Who = Player | agents.Policy | str | Path
 """A player, or what `marl.players.make` takes."""
 Progress = Callable[[int, int], None]
+_SHARE = 100
+"""Episodes that a process plays between two reports, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,19 +186,27 @@ def _play(job: Job) -> Iterator[Episode]:
 
 
 def _play_share(job: Job) -> list[Episode]:
-    torch.set_num_threads(1)
     return list(_play(job))
+
+
+def _shares(jobs: Sequence[Job], workers: int) -> list[tuple[int, Job]]:
+    """(number of a job, a part of it): some for each process, so that none waits long for the last."""
+    shares = []
+    for index, job in enumerate(jobs):
+        parts = min(len(job.numbers), max(4 * workers, len(job.numbers) // _SHARE))
+        shares += [(index, replace(job, numbers=job.numbers[start::parts])) for start in range(parts)]
+    return shares
 
 
 def play_jobs(jobs: Sequence[Job], *, workers: int = 1, progress: Progress | None = None) -> list[list[Episode]]:
     """The episodes of each job, in order.
 
     Args: workers: processes; more than one needs everybody as a name or a folder, else all is played in this one;
-    progress: called with (done, total) as episodes end. Raises: ValueError as `play`, and for a count below 1.
+    progress: called with (done, total) as episodes end. Raises: ValueError as `play`, and for a count below 1 or
+    beyond `checks.MOST`.
     """
     for name, count in [("workers", workers)] + [("num_envs", job.num_envs) for job in jobs]:
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+        within(name, count, 1, MOST[name])
     done: list[list[Episode]] = [[] for _ in jobs]
     total, finished = sum(len(job.numbers) for job in jobs), 0
 
@@ -208,13 +218,8 @@ def play_jobs(jobs: Sequence[Job], *, workers: int = 1, progress: Progress | Non
             progress(finished, total)
 
     if workers > 1 and all(isinstance(who, str | Path | None) for job in jobs for who in (job.player, job.opponent)):
-        shares = [
-            (index, replace(job, numbers=job.numbers[start :: 4 * workers]))
-            for index, job in enumerate(jobs)
-            for start in range(min(4 * workers, len(job.numbers)))
-        ]
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            parts = pool.map(_play_share, [share for _, share in shares])
+        shares = _shares(jobs, workers)
+        with closing(spread(_play_share, [share for _, share in shares], workers)) as parts:
             for (index, _), part in zip(shares, parts, strict=True):
                 collect(index, part)
     else:
@@ -239,10 +244,9 @@ def evaluate(
     """Plays `episodes` held-out episodes and returns them in order.
 
     Args: policy, opponent: who plays the left and the right team, see `Job`; workers, progress: see `play_jobs`.
-    Raises: ValueError for a count below 1, and as `play`.
+    Raises: ValueError for a count below 1 or beyond `checks.MOST`, and as `play`.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    within("episodes", episodes, 1, MOST["episodes"])
     options = {"seed": seed, "deterministic": deterministic, "num_envs": num_envs}
     job = Job(player=policy, env=env, numbers=range(episodes), opponent=opponent, **options)
     return play_jobs([job], workers=workers, progress=progress)[0]

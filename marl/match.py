@@ -21,6 +21,7 @@ import numpy as np
 import agents
 import envs
 from envs.football.levels import LEVEL_TABLE
+from marl.checks import MOST, within
 from marl.episodes import Episode
 from marl.evaluation import Job, Progress, Who, play_jobs
 from marl.intervals import share_of_pairs, student
@@ -114,7 +115,8 @@ def round_robin(
 
     Args: entrants: name -> player; pairs: seeds per match, each played twice; seed: which set of held-out seeds;
     deterministic, num_envs: see `evaluation.Job`; workers, progress (of games): see `evaluation.play_jobs`.
-    Raises: ValueError where the sides cannot be swapped, for a count below 1, and as `evaluation.play`.
+    Raises: ValueError where the sides cannot be swapped, for a count below 1 or beyond `checks.MOST`, and as
+    `evaluation.play`.
     """
     meetings = list(combinations(entrants.items(), 2))
     options = {"seed": seed, "deterministic": deterministic, "num_envs": num_envs}
@@ -142,8 +144,7 @@ def _matches(
     workers: int,
     progress: Progress | None,
 ) -> list[MatchResult]:
-    if pairs < 1:
-        raise ValueError(f"pairs must be at least 1, got {pairs}")
+    within("pairs", pairs, 1, MOST["pairs"])
     fixed = {"env": neutral(env), "numbers": range(pairs), **options}
     jobs = []
     for (_, one), (_, other) in meetings:

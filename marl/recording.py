@@ -8,38 +8,33 @@
 uses, and its own generator for actions, so a recording does not depend on how many games are played side by side.
 """
 
-import fcntl
 import hashlib
 import json
-import os
-import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import agents
 import envs
 from marl import players
+from marl.checks import MOST, within
+from marl.files import alone, whole
 from marl.players import Player
 from marl.recording_format import (
     FORMAT,
     MANIFEST,
+    MOST_PARTS,
     PartWriter,
     Recording,
     open_recording,
     part_name,
-    whole,
     write_manifest,
 )
 from marl.recording_play import play, playing_env
+from marl.workers import spread
 
 __all__ = ["Recording", "open_recording", "record"]
 
@@ -89,11 +84,14 @@ def record(
         num_envs: episodes played side by side. workers: processes, each of which plays whole parts.
         progress: called with (episodes done, `episodes`).
     Returns: the recording, which may hold more episodes than asked for if it did before.
-    Raises: ValueError for a count below 1, a player that does not fit, and a folder that holds something else; nothing
-        in it is then changed.
+    Raises: ValueError for a count below 1 or beyond `checks.MOST`, more parts than a recording can have, a player that
+        does not fit, and a folder that holds something else; nothing in it is then changed.
     """
-    _check_counts(1, episodes=episodes, episodes_per_part=episodes_per_part, num_envs=num_envs, workers=workers)
-    _check_counts(0, seed=seed)
+    within("episodes", episodes, 1)
+    for name, count in {"episodes_per_part": episodes_per_part, "num_envs": num_envs, "workers": workers}.items():
+        within(name, count, 1, MOST[name])
+    within("seed", seed, 0)
+    _check_parts(0, episodes, episodes_per_part)
     everybody = [who] if isinstance(who, str) or not isinstance(who, Sequence) else who
     seats = tuple(
         players.make(one, deterministic=deterministic) if isinstance(one, str | Path | agents.Policy) else one
@@ -101,24 +99,28 @@ def record(
     )
     spec = _check_players(seats, env)
     wanted = Recording(Path(folder), _manifest(seats, env, spec, seed), spec)
-    with _alone(wanted.folder):
+    with alone(wanted.folder):
         recording = _continued(wanted)
+        _check_parts(len(recording.parts), episodes - recording.num_episodes, episodes_per_part)
         job = _Job(
             folder=wanted.folder, number=0, episodes=range(0), seats=seats, env=playing_env(env, seats), spec=spec,
             seed=seed, num_envs=num_envs,
         )  # fmt: skip
         firsts = range(recording.num_episodes, episodes, episodes_per_part)
-        jobs = [
+        jobs = (
             replace(job, number=number, episodes=range(first, min(first + episodes_per_part, episodes)))
             for number, first in enumerate(firsts, len(recording.parts))
-        ]
-        return _play_jobs(recording, jobs, workers, progress, episodes)
+        )
+        return _play_jobs(recording, jobs, min(workers, len(firsts)), progress, episodes)
 
 
-def _check_counts(least: int, **counts: int) -> None:
-    for name, count in counts.items():
-        if count < least:
-            raise ValueError(f"{name} must be at least {least}, got {count}")
+def _check_parts(there: int, episodes: int, episodes_per_part: int) -> None:
+    """Raises ValueError where `episodes` more would make more parts than a recording can have."""
+    if there - (-episodes // episodes_per_part) > MOST_PARTS:
+        raise ValueError(
+            f"a recording has at most {MOST_PARTS:,} parts: there is no room for {episodes:,} episodes with "
+            f"{episodes_per_part:,} of them in each; give fewer episodes, or more episodes_per_part"
+        )
 
 
 def _check_players(seats: Sequence[Player], env: envs.EnvConfig) -> agents.ObservationSpec:
@@ -178,8 +180,7 @@ def _continued(wanted: Recording) -> Recording:
             raise ValueError(
                 f"{folder} holds a recording of another {name} ({have}, asked for {got}); give another folder"
             )
-    for leftover in folder.glob(".part-*.writing"):  # of a process that was killed
-        leftover.unlink(missing_ok=True)
+    _clear(folder)
     return there
 
 
@@ -199,26 +200,8 @@ def _shown(one: Any, other: Any) -> tuple[str, str]:
     return str(one)[:80], str(other)[:80]
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Makes the folder and holds it. Raises ValueError if it cannot be made, or another process records into it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise ValueError(f"cannot record into {folder}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is recording into {folder}; give another folder") from None
-        yield
-    finally:
-        os.close(handle)
-
-
 def _play_jobs(
-    recording: Recording, jobs: list[_Job], workers: int, progress: Progress | None, episodes: int
+    recording: Recording, jobs: Iterable[_Job], workers: int, progress: Progress | None, episodes: int
 ) -> Recording:
     """Plays the jobs in order and notes every part as soon as it and all before it are there."""
 
@@ -226,38 +209,30 @@ def _play_jobs(
         if progress:
             progress(done, episodes)
 
-    def note(recording: Recording, *parts: dict[str, Any], complete: bool) -> Recording:
-        manifest = {**recording.manifest, "complete": complete, "parts": [*recording.parts, *parts]}
-        recording = replace(recording, manifest=manifest)
+    def note(recording: Recording, *parts: dict[str, Any]) -> Recording:
+        parts = (*recording.parts, *parts)
+        complete = sum(part["episodes"] for part in parts) >= episodes
+        recording = replace(recording, manifest={**recording.manifest, "complete": complete, "parts": list(parts)})
         write_manifest(recording)
         return recording
 
-    if workers == 1:
-        for job in jobs:
-            recording = note(recording, _write_part(job, tell), complete=job is jobs[-1])
-    elif jobs:
-        pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start_worker)
-        try:
-            for job, entry in zip(jobs, pool.map(_write_part, jobs), strict=True):
-                recording = note(recording, entry, complete=job is jobs[-1])
-                tell(recording.num_episodes)
-        except BrokenProcessPool:
-            raise ValueError(
-                f"a process that played for {recording.folder} was ended from outside (perhaps for want of memory); "
-                "the same command goes on after the last part"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-            for leftover in recording.folder.glob(".part-*.writing"):
-                leftover.unlink(missing_ok=True)
-    if not jobs and not recording.manifest["complete"]:
-        recording = note(recording, complete=True)
-    return recording
+    several = workers > 1
+    entries = spread(_write_part, jobs, workers) if several else (_write_part(job, tell) for job in jobs)
+    try:
+        with closing(entries):
+            for entry in entries:
+                recording = note(recording, entry)
+                if several:
+                    tell(recording.num_episodes)
+    finally:
+        _clear(recording.folder)
+    return recording if recording.manifest["complete"] else note(recording)
 
 
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends it at once and without a traceback
+def _clear(folder: Path) -> None:
+    """Removes what processes that were ended have begun."""
+    for leftover in folder.glob(".part-*.writing*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _write_part(job: _Job, tell: Callable[[int], None] | None = None) -> dict[str, Any]:

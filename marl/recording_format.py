@@ -11,10 +11,7 @@ can read it; ours checks everything first, since a recording may come from elsew
 import hashlib
 import json
 import math
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ import pyarrow.parquet as pq
 
 import envs
 from agents import ObservationSpec
+from marl.files import write_text
 
 FORMAT = "tandem-recording-1"
 MANIFEST = "manifest.json"
@@ -34,6 +32,8 @@ _FIELDS = {
     "format": str, "env": dict, "spec": dict, "policy": list, "seed": int, "deterministic": bool, "complete": bool,
     "parts": list,
 }  # fmt: skip
+MOST_PARTS = 100_000
+"""Their names have five digits."""
 _PART_NAME = re.compile(r"part-\d{5}\.parquet")
 _LARGEST = 2**31 - 1
 """Numbers in one flattened array at most."""
@@ -147,8 +147,7 @@ def open_recording(folder: str | Path, *, verify: bool = True) -> Recording:
 
 def write_manifest(recording: Recording) -> None:
     """Writes manifest.json whole. Raises ValueError if the system refuses."""
-    with whole(recording.folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(recording.manifest, indent=2) + "\n")
+    write_text(recording.folder / MANIFEST, json.dumps(recording.manifest, indent=2) + "\n")
 
 
 def part_name(number: int) -> str:
@@ -159,7 +158,7 @@ class PartWriter:
     """Writes one part, an episode at a time, in order."""
 
     def __init__(self, path: Path, spec: ObservationSpec) -> None:
-        """path: a temporary name (see `whole`)."""
+        """path: a temporary name (see `marl.files.whole`)."""
         self._path, self._spec, self._schema = path, spec, _schema(spec)
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", write_statistics=False)
         self._rows, self._returns = 0, []
@@ -192,22 +191,6 @@ class PartWriter:
         """Gives up; closing twice, or after `finish`, is fine."""
         if self._writer.is_open:
             self._writer.close()
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to, which becomes `path` if the block ends well, and is gone if not.
-
-    Raises: ValueError in one sentence for what the system refuses (a full disk, no permission).
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _schema(spec: ObservationSpec) -> pa.Schema:

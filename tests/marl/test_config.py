@@ -76,6 +76,8 @@ WRONG = [
     (RunnerSettings, {"stall_timeout_s": 0}, "stall_timeout_s must be positive and finite, got 0"),
     (EvalSettings, {"episodes": 0}, "episodes must be positive and finite, got 0"),
     (EvalSettings, {"num_envs": 0}, "num_envs must be positive and finite, got 0"),
+    (EvalSettings, {"episodes": 10**9}, "episodes must be at most 100,000, got 1,000,000,000"),
+    (EvalSettings, {"interval_episodes": 10**9}, "interval_episodes must be at most 100,000, got 1,000,000,000"),
     (EvalSettings, {"interval_s": -1.0}, "interval_s must be finite and not negative, got -1.0"),
     (TrainConfig, {"env_steps": 0}, "env_steps must be positive and finite, got 0"),
     (TrainConfig, {"time_s": 0.0}, "time_s must be positive and finite, got 0.0"),

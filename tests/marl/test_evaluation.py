@@ -1,6 +1,7 @@
 """Held-out episodes: the same however they are played, replayable by hand, with intervals that are SciPy's."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 import envs
 from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
 from agents.policy import gumbel
-from marl import players
+from marl import evaluation, players
 from marl.evaluation import Episode, Job, confidence_interval, evaluate, play, play_jobs, summarise, write_jsonl
 from marl.seeds import eval_seed
 from tests.marl.duel import DuelConfig
@@ -194,6 +195,22 @@ def test_a_policy_for_another_environment_is_refused_and_nothing_stays_open(meet
 def test_evaluating_nothing_is_refused(options, meeting):
     with pytest.raises(ValueError, match=r"must be at least 1, got 0$"):
         evaluate("random", meeting(), **options)
+
+
+@pytest.mark.parametrize("name", ["episodes", "num_envs", "workers"])
+def test_more_than_fits_in_memory_is_refused(name, meeting):
+    with pytest.raises(ValueError, match=rf"^{name} must be at most [0-9,]+, got 1,0+"):
+        evaluate("random", meeting(), **{"episodes": 3, name: 10**30})
+
+
+def test_a_long_evaluation_reports_often():
+    (job,) = [Job(player="random", env=DuelConfig(), numbers=range(3, 10_000))]
+    shares = [share.numbers for _, share in evaluation._shares([job], 2)]
+    assert max(map(len, shares)) <= 104
+    assert sorted(number for numbers in shares for number in numbers) == list(job.numbers)
+    assert [len(share.numbers) for _, share in evaluation._shares([replace(job, numbers=range(20))], 2)] == [3] * 4 + [
+        2
+    ] * 4
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 1), (1, 1), (0, 20), (20, 20), (7, 20), (95, 100), (50, 1000)])

@@ -1,9 +1,11 @@
 """Recordings: the same whatever plays side by side, replayable by hand, resumable, and suspicious of files."""
 
+import errno
 import hashlib
 import json
 import re
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -184,7 +186,7 @@ def test_more_episodes_extend_and_fewer_change_nothing(meeting, tmp_path):
 
 
 def test_leftovers_of_a_killed_process_are_cleared_away(recorded, meeting):
-    (recorded / ".part-00003.parquet.77.writing").write_text("half")
+    (recorded / ".part-00003.77.writing.parquet").write_text("half")
     record("random", meeting(absent=0.3), recorded, episodes=5)
     assert sorted(files_of(recorded)) == ["manifest.json", *PARTS]
 
@@ -206,6 +208,38 @@ def test_a_folder_with_other_settings_is_refused_and_stays_as_it_is(who, env, op
     assert files_of(recorded) == before
 
 
+def test_parts_are_counted_with_those_that_are_there(recorded, meeting, monkeypatch):
+    monkeypatch.setattr(recording, "MOST_PARTS", 4)
+    before = files_of(recorded)
+    with pytest.raises(
+        ValueError, match=r"^a recording has at most 4 parts: there is no room for 3 episodes with 2 of"
+    ):
+        record("random", meeting(absent=0.3), recorded, episodes=8, episodes_per_part=2)
+    assert files_of(recorded) == before
+    assert len(record("random", meeting(absent=0.3), recorded, episodes=7, episodes_per_part=2).parts) == 4
+
+
+def test_a_huge_recording_begins_at_once_and_can_be_interrupted(meeting, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        record("random", meeting(), tmp_path, episodes=10**9, episodes_per_part=10_000, progress=Interrupted(3))
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("failing", ["write_table", "close"])
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_whole(recorded, meeting, monkeypatch, failing):
+    before = files_of(recorded)
+
+    def full(self, *args, **options):
+        self.is_open = False
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, failing, full)
+    with pytest.raises(ValueError, match=r"^cannot write .*part-00003.parquet: No space left on device$"):
+        record("random", meeting(absent=0.3), recorded, episodes=7, episodes_per_part=2)
+    assert files_of(recorded) == before
+
+
 def test_a_policy_is_its_weights_wherever_they_lie(meeting, tmp_path):
     env, folder = meeting(), tmp_path / "data"
     policy_for(env).save(tmp_path / "here")
@@ -224,7 +258,7 @@ def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(meeting, tmp_p
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"is not empty and holds no recording; give another folder$"):
         record("random", meeting(), tmp_path, episodes=1)
-    with pytest.raises(ValueError, match=r"^cannot record into .*letter.txt: "):
+    with pytest.raises(ValueError, match=r"^cannot write to .*letter.txt: "):
         record("random", meeting(), tmp_path / "letter.txt", episodes=1)
     (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
     with pytest.raises(ValueError, match=r"cannot be read as a manifest: the manifest has no field 'format'"):
@@ -234,7 +268,7 @@ def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(meeting, tmp_p
 
 def test_one_process_at_a_time(meeting, tmp_path):
     def inner(done, total):
-        with pytest.raises(ValueError, match=r"^another process is recording into .*; give another folder$"):
+        with pytest.raises(ValueError, match=r"^another process is at work in .*; wait for it, or give another"):
             record("random", meeting(), tmp_path, episodes=2)
 
     assert record("random", meeting(), tmp_path, episodes=2, progress=inner).num_episodes == 2
@@ -248,6 +282,14 @@ def test_one_process_at_a_time(meeting, tmp_path):
         ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
         ({"workers": -1}, "workers must be at least 1, got -1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"episodes_per_part": 10**9}, "episodes_per_part must be at most 10,000, got 1,000,000,000"),
+        ({"num_envs": 10**9}, "num_envs must be at most 1,000, got 1,000,000,000"),
+        ({"workers": 10**9}, "workers must be at most 256, got 1,000,000,000"),
+        (
+            {"episodes": 10**9},
+            "a recording has at most 100,000 parts: there is no room for 1,000,000,000 episodes with 20 of them in "
+            "each; give fewer episodes, or more episodes_per_part",
+        ),
     ],
 )
 def test_counts_are_checked_before_anything_is_written(options, message, meeting, tmp_path):
