@@ -10,13 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from agents.network import NetworkConfig, TeamNetwork, TeamOutput
+from agents.reading import check_fields, check_types, json_of, reading
 from agents.spec import ObservationSpec
 
 FORMAT = "tandem-policy-1"
+_META = {
+    "env": dict, "env_steps": int, "deterministic": bool, "pretrained": bool, "pretrain_steps": int,
+    "untrained": list[str],
+}  # fmt: skip
+"""Facts about a policy's making that others rely on, where they are given."""
 _TEAM_KEYS = ("view", "mask", "who")  # per agent; every other array is common to the team
 
 
@@ -163,28 +169,41 @@ def find(path: str | Path) -> Path:
 def load(path: str | Path, device: str | torch.device = "cpu") -> Policy:
     """The policy of a run folder (its newest checkpoint), a checkpoint folder or a policy folder.
 
-    Nothing is unpickled, so a policy from elsewhere cannot run code.
-    Raises: ValueError in one sentence for a folder without policy, a damaged file, or weights that do not fit.
+    Nothing is unpickled, so a policy from elsewhere cannot run code, and nothing is allocated that its weights do not
+    fill.
+    Raises: ValueError in one sentence for a folder without policy, a damaged file, or weights that do not fit or are no
+    finite numbers.
     """
     folder = find(path)
-    try:
-        data = json.loads((folder / "policy.json").read_text())
+    with json_of(folder / "policy.json", "a policy") as data:
         if data["format"] != FORMAT:
-            raise ValueError(f"format is {data['format']!r}, this version reads {FORMAT!r}")
-        meta = dict(data["meta"])
-        network = TeamNetwork(ObservationSpec.from_json(data["spec"]), NetworkConfig(**data["network"]))
-        weights = load_file(folder / "weights.safetensors")
-    except KeyError as error:
-        raise ValueError(f"{folder} cannot be read as a policy: policy.json has no field {error}") from None
-    except (ValueError, TypeError, IndexError, OSError, RuntimeError, SafetensorError) as error:
-        # RuntimeError: torch refuses a size that the description asks for.
-        raise ValueError(f"{folder} cannot be read as a policy: {str(error).splitlines()[0]}") from None
-    have, need = set(weights), set(network.state_dict())
-    if have != need:
-        odd = f"missing {sorted(need - have)[:3]}, unknown {sorted(have - need)[:3]}"
-        raise ValueError(f"weights in {folder} do not fit its network: {odd}")
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"weights in {folder} do not fit its network: {str(error).splitlines()[-1].strip()}") from None
+            raise ValueError(f"its format is {data['format']!r}, this version reads {FORMAT!r}")
+        check_fields(data, {"spec": dict, "network": dict, "meta": dict})
+        spec, config, meta = ObservationSpec.from_json(data["spec"]), NetworkConfig(**data["network"]), data["meta"]
+        check_types(config)
+        check_fields(meta, {name: kind for name, kind in _META.items() if name in meta})
+        with torch.device("meta"):  # shapes without memory
+            needed = {name: tuple(value.shape) for name, value in TeamNetwork(spec, config).state_dict().items()}
+    weights = _weights(folder, needed)
+    network = TeamNetwork(spec, config)
+    network.load_state_dict(weights)
+    for name, value in network.state_dict().items():
+        if not value.isfinite().all():
+            raise ValueError(f"weights in {folder} are of no use: {name} holds numbers that are not finite")
     return Policy(network, meta).to(device)
+
+
+def _weights(folder: Path, needed: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """The tensors of a policy, read once their shapes are known to be the needed ones."""
+    path = folder / "weights.safetensors"
+    with reading(path, "a policy's weights"), safe_open(path, "pt") as file:
+        names = file.keys()
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        odd = [name for name in {**needed, **shapes} if shapes.get(name) != needed.get(name)]
+        if not odd:
+            weights = {name: file.get_tensor(name) for name in names}
+            if all(value.is_floating_point() for value in weights.values()):
+                return weights
+            raise ValueError("it holds tensors that are no floating-point numbers")
+    have, need = shapes.get(odd[0], "missing"), needed.get(odd[0], "no such tensor")
+    raise ValueError(f"weights in {folder} do not fit its network: {odd[0]} is {have}, needed is {need}")

@@ -1,9 +1,16 @@
 """What a network must know about an environment, as plain data: it travels in a checkpoint and needs no engine."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from agents.reading import check_types
+
+_LARGEST = 2**31 - 1
+"""Numbers in one array of a description that comes from elsewhere, at most."""
+_DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float32", "float64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +51,10 @@ class ObservationSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ObservationSpec":
-        """The inverse of `to_json`. Raises ValueError naming the field that is missing or unknown."""
+        """The inverse of `to_json`. Raises ValueError naming the field that is missing, unknown, of another type, or
+        does not fit the rest."""
         try:
-            return cls(
+            spec = cls(
                 **{
                     **data,
                     "entity_kinds": tuple(data["entity_kinds"]),
@@ -58,6 +66,29 @@ class ObservationSpec:
             raise ValueError(f"the description of an observation has no field {error}") from None
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not the description of an observation: {error}") from None
+        check_types(spec)
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        """Raises ValueError for a description whose arrays could not exist."""
+        counts = {"num_agents": self.num_agents, "num_actions": self.num_actions, "view_vocab": self.view_vocab}
+        for name, count in counts.items():
+            if count is not None and not 1 <= count <= _LARGEST:
+                raise ValueError(f"{name} must be at least 1 and at most {_LARGEST}, got {count}")
+        if min(self.step_scale) <= 0:
+            raise ValueError(f"step_scale must be positive, got {self.step_scale}")
+        agents, entities = self.num_agents, self.num_entities
+        fixed = {"mask": (agents,), "who": (agents,), "positions": (entities, 2), "entity_mask": (entities,)}
+        if set(self.shapes) != set(self.dtypes) or not {"view", *fixed} <= set(self.shapes):
+            raise ValueError(f"the observation's arrays are {', '.join(self.shapes)}; some are missing")
+        for key, shape in self.shapes.items():
+            if min(shape, default=1) < 1 or math.prod(shape) > _LARGEST:
+                raise ValueError(f"the shape of {key!r} is {shape}")
+            if self.dtypes[key] not in _DTYPES:
+                raise ValueError(f"the dtype of {key!r} is {self.dtypes[key]!r}")
+            if shape != fixed.get(key, shape):
+                raise ValueError(f"the shape of {key!r} is {shape}, not {fixed[key]}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

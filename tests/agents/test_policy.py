@@ -1,7 +1,11 @@
 """Policies: the same after saving, the same for every form of observation, and clear about what does not fit."""
 
 import json
+import os
 import pickle
+import re
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +141,15 @@ def edit_weights(folder, change):
     save_file(weights, folder / "weights.safetensors")
 
 
+def text(folder, change):
+    (folder / "policy.json").write_text(change((folder / "policy.json").read_text()))
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def truncate(folder, name, share):
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(len(content) * share)])
@@ -168,15 +181,75 @@ DAMAGE = {
     "an unknown tensor": lambda f: edit_weights(f, lambda w: w.update(more=torch.zeros(1))),
     "a wrong shape": lambda f: edit_weights(f, lambda w: w.update({"place.weight": torch.zeros(3, 3)})),
     "another width": lambda f: edit(f, lambda d: d["network"].update(width=32)),
+    "more hidden units": lambda f: edit(f, lambda d: d["network"].update(hidden=65536, layers=64)),
+    "a text for true": lambda f: edit(f, lambda d: d["network"].update(residual="no")),
+    "a number beyond all": lambda f: text(f, lambda t: t.replace('"env_steps": 7', f'"env_steps": {10**400}')),
+    "no number": lambda f: text(f, lambda t: t.replace('"env_steps": 7', '"env_steps": NaN')),
+    "without end": lambda f: text(f, lambda t: t.replace('"env_steps": 7', '"env_steps": Infinity')),
+    "deep": lambda f: text(f, lambda t: "[" * 100_000),
+    "weights are a pipe": lambda f: pipe(f / "weights.safetensors"),
+    "weights are a folder": lambda f: ((f / "weights.safetensors").unlink(), (f / "weights.safetensors").mkdir()),
+    "weights are numbers of another kind": lambda f: edit_weights(
+        f, lambda w: w.update({"place.weight": w["place.weight"].to(torch.int32)})
+    ),
+    "weights are complex": lambda f: edit_weights(
+        f, lambda w: w.update({"place.weight": w["place.weight"].to(torch.complex64)})
+    ),
+    "dtype of view": lambda f: edit(f, lambda d: d["spec"]["dtypes"].update(view="object")),
+    "fewer arrays": lambda f: edit(f, lambda d: (d["spec"]["shapes"].pop("who"), d["spec"]["dtypes"].pop("who"))),
 }
+FACTS = {
+    "env": ([], "football"), "env_steps": ("7", 7.5), "deterministic": (1,), "pretrained": ("yes",),
+    "pretrain_steps": (None,), "untrained": (3, [3]),
+}  # fmt: skip
+OBSERVATION = {
+    "num_agents": (2**31, 0, "3", 4), "num_actions": (10**17, -1, 2.5), "view_vocab": ("x", 0), "env": (3,),
+    "step_scale": ([0, 1], [1], ["a", "b"]), "entity_kinds": ([1] * 7, ["ball"] * 99), "view": ([],),
+    "shapes": ([],), "dtypes": ({}, 3),
+}  # fmt: skip
+SHAPES = {
+    "view": ([3, 2**40], [3, 2**29], [3, -7], [3, "7"], [3, 7.5]), "mask": ([4],), "positions": ([7, 3],),
+    "entity_mask": ([],), "extra": ([1],),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damage_is_said_in_one_sentence(damage, saved):
     damage(saved)
+    refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value"),
+    [
+        (table, name, value)
+        for table, cases in ((("meta",), FACTS), (("spec",), OBSERVATION), (("spec", "shapes"), SHAPES))
+        for name, values in cases.items()
+        for value in values
+    ],
+)
+def test_a_field_that_cannot_be_is_said_in_one_sentence(table, name, value, saved):
+    edit(saved, lambda data: reduce(getitem, table, data).update({name: value}))
+    refused(saved)
+
+
+def refused(saved):
     with pytest.raises(ValueError, match=str(saved.name)) as caught:
         load(saved)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e39])
+def test_weights_that_are_no_finite_numbers_are_refused(value, saved):
+    """1e39 is one in the file, and none in the network's precision."""
+
+    def change(weights):
+        weights["value.2.bias"] = torch.tensor([value], dtype=torch.float64)
+
+    edit_weights(saved, change)
+    message = rf"^weights in {re.escape(str(saved))} are of no use: value.2.bias holds numbers that are not finite$"
+    with pytest.raises(ValueError, match=message):
+        load(saved)
 
 
 def test_nothing_is_unpickled(saved, tmp_path):

@@ -36,6 +36,14 @@ def test_it_says_what_the_team_says(specs):
         (lambda data: data.update(colour="red"), "not the description of an observation: .*'colour'"),
         (lambda data: data.update(shapes=3), "not the description of an observation: "),
         (lambda data: data.update(step_scale=None), "not the description of an observation: "),
+        (lambda data: data.update(step_scale=[0.1, 0]), r"^step_scale must be positive, got \(0.1, 0\)$"),
+        (lambda data: data.update(num_actions="5"), r"^num_actions must be a whole number, got '5'$"),
+        (lambda data: data.update(num_agents=4), r"^the shape of 'mask' is \(3,\), not \(4,\)$"),
+        (lambda data: data.update(num_agents=2**40), r"^num_agents must be at least 1 and at most 2147483647, got "),
+        (lambda data: data.update(view_vocab=0), r"^view_vocab must be at least 1"),
+        (lambda data: data["shapes"].update(view=[3, 2**40]), r"^the shape of 'view' is \(3, 1099511627776\)$"),
+        (lambda data: data["dtypes"].update(view="object"), r"^the dtype of 'view' is 'object'$"),
+        (lambda data: data["dtypes"].pop("view"), r"^the observation's arrays are view, mask, .*; some are missing$"),
     ],
 )
 def test_a_description_that_is_none_is_refused(change, message, specs):
