@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from generative import noise, process, schedules
-from generative.batching import evaluating, in_chunks, rows_of, take
-from generative.denoiser import Denoise, Denoiser
-from generative.nets.unet import UNet, UNetConfig
-from generative.nets.vdm_unet import VDMUNet, VDMUNetConfig
+from generative.batching import evaluating, rows_of, take
+from generative.denoiser import Denoise
+from generative.model import PictureModel
+from generative.nets.unet import UNetConfig
+from generative.nets.vdm_unet import VDMUNetConfig
 from generative.noise import Source
-from generative.pixels import check_levels, nearest_level, reconstruction_nats, scale, window_of
-from generative.samplers import SAMPLERS, Callback, levels
+from generative.pixels import check_levels, reconstruction_nats, scale, window_of
 from generative.schedules import LearnedSchedule, Schedule, ScheduleConfig
 
 LN2 = math.log(2)
@@ -115,53 +115,17 @@ class VarianceGradient:
         self.twice_loss = 2 * loss.detach()
 
 
-class VDM(nn.Module):
-    """A variational diffusion model of pictures of one shape."""
+class VDM(PictureModel):
+    """A variational diffusion model of pictures of one shape.
+
+    From z_0 `sample` takes the most probable level of each pixel, as the released code does.
+    """
+
+    config: VDMConfig
 
     def __init__(self, config: VDMConfig, shape: tuple[int, int, int], num_levels: int = 256) -> None:
         """shape: (C, H, W) of the pictures; num_levels: how many values a pixel can take."""
-        super().__init__()
-        if num_levels < 2:
-            raise ValueError(f"num_levels must be at least 2, got {num_levels}")
-        self.config, self.shape, self.num_levels = config, tuple(shape), num_levels
-        log_snrs = (config.schedule.log_snr_min, config.schedule.log_snr_max)
-        if isinstance(config.net, VDMUNetConfig):
-            net = VDMUNet(config.net, shape, log_snrs)
-        else:
-            net = UNet(config.net, shape, log_snrs)
-        self.denoise = Denoiser(net, "eps")
-        self.schedule = schedules.make(config.schedule)
-        self.meta: dict[str, Any] = {}
-
-    @property
-    def dims(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
-    def chunk(self) -> int:
-        """Rows per call of the network in `elbo` and `sample`, if the caller does not say."""
-        return 16 if self.device.type == "cpu" else 128
-
-    def parameter_groups(self) -> list[tuple[str, list[nn.Parameter], str]]:
-        """(name, parameters, "network" or "schedule") of what is trained."""
-        groups = [("network", list(self.denoise.parameters()), "network")]
-        if isinstance(self.schedule, nn.Module):
-            groups.append(("schedule", [p for p in self.schedule.parameters() if p.requires_grad], "schedule"))
-        return groups
-
-    def ends(self) -> tuple[Tensor, Tensor]:
-        """log_snr at t = 0 and at t = 1, float64 scalars."""
-        return schedules.ends(self.schedule, self.device)
-
-    def cond(self, batch: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        return {"label": batch["label"]} if self.config.net.classes else None
-
-    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
-        return self.losses(batch, source)
+        super().__init__(config, config.net, "eps", shape, num_levels)
 
     def losses(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         """The bound of each picture from one noise level, in bits per dimension: its parts and their sum, each [B]."""
@@ -240,61 +204,9 @@ class VDM(nn.Module):
         diffusion = torch.stack(draws, 1)
         return prior_nats(x, log_snr_1) / LN2, diffusion.mean(1), reconstruction / LN2, diffusion
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        steps: int = 256,
-        sampler: str = "ancestral",
-        seed: int = 0,
-        first: int = 0,
-        label: Tensor | None = None,
-        chunk: int | None = None,
-        schedule: Schedule | None = None,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Pictures number first to first + n - 1 of this seed, as level indices [n, C, H, W], uint8, without dropout.
-
-        Picture i depends on (seed, i), its label, steps, sampler and chunk alone: the same bits in any batch, on any
-        worker. From z_0 the most probable level of each pixel is taken, as the released code does.
-
-        Args:
-            label: [n] for a class-conditional model; chunk: rows per call of the network, `self.chunk` if omitted.
-            schedule: where the steps lie, the model's own if omitted; `schedules.cosine_like` gives better pictures.
-            callback: called after each step (see samplers.py).
-        Raises: ValueError for a sampler that does not exist, and numbers that are not positive.
-        """
-        if sampler not in SAMPLERS:
-            raise ValueError(f"sampler {sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
-        if n < 1 or steps < 1:
-            raise ValueError(f"n and steps must be positive, got {n} and {steps}")
-        cond = self._cond(label, n)
-        denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first)
-        sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), self.device)
-        z = noise.normal(sources, (n, *self.shape), device=self.device, dtype=torch.float32)
-        log_snrs = levels(schedule or self.schedule, steps, device=self.device)
-        with evaluating(self):
-            z_0 = SAMPLERS[sampler](denoise, z, log_snrs, cond=cond, generator=sources, callback=callback)
-        alpha, _ = process.alpha_sigma(log_snrs[-1])
-        return self.levels(z_0 / alpha.to(z_0))
-
-    def levels(self, x: Tensor) -> Tensor:
-        """The nearest level index of numbers in (-1, 1), uint8."""
-        return nearest_level(x, self.num_levels).to(torch.uint8)
-
     def _window(self, log_snr_0: Tensor) -> int | None:
         """Of the decoder. To read a learned end from a GPU would make it wait: there, the sum goes over all levels."""
         schedule = self.config.schedule
         if not schedule.learn_endpoints:
             return window_of(schedule.log_snr_max, self.num_levels)
         return window_of(log_snr_0.item(), self.num_levels) if log_snr_0.device.type == "cpu" else None
-
-    def _cond(self, label: Tensor | None, count: int) -> dict[str, Tensor] | None:
-        """The condition for `count` pictures; a label -1 stands for no class. None for a model without classes."""
-        if (classes := self.config.net.classes) == 0:
-            return None
-        if label is None or len(label) != count or not -1 <= int(label.min()) <= int(label.max()) < classes:
-            got = None if label is None else label.tolist()[:8]
-            raise ValueError(f"this model needs {count} labels in -1..{classes - 1}, got {got}")
-        return {"label": label.to(self.device)}
