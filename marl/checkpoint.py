@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 import agents
 from agents import Policy
+from agents.reading import check_fields, json_of, reading
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm
@@ -30,13 +33,35 @@ def newest(run: Path) -> Path | None:
 
 def progress_of(checkpoint: Path) -> dict[str, Any]:
     """Where the run stood. Raises ValueError in one sentence if the file cannot be read."""
-    try:
-        progress = json.loads((checkpoint / "progress.json").read_text())
-        for name, kind in (("env_steps", int), ("train_s", float), ("iterations", int)):
-            kind(progress[name])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{checkpoint} cannot be read as a checkpoint: {error}") from None
+    kinds = {"env_steps": int, "iterations": int, "train_s": float}
+    with json_of(checkpoint / "progress.json", "a checkpoint") as progress:
+        check_fields(progress, kinds)
+        for name in kinds:
+            if progress[name] < 0:
+                raise ValueError(f"{name} must not be negative, got {progress[name]}")
     return progress
+
+
+def restore_adam(path: Path, optimiser: torch.optim.Adam) -> None:
+    """Gives an optimiser the state in a file, and leaves its settings. Nothing but tensors is unpickled.
+
+    Raises: ValueError in one sentence for a damaged file, or a state that is not one of the optimiser's parameters:
+    torch would take most of those, and fail in the middle of the next step.
+    """
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    with reading(path, "the state of an optimiser"):
+        state = torch.load(path, "cpu", weights_only=True)["state"]
+        if set(state) != set(range(len(parameters))):
+            raise ValueError(f"it is of {len(state)} parameters, not of {len(parameters)}")
+        for index, parameter in enumerate(parameters):
+            shape = parameter.shape
+            shapes = {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}
+            if {name: value.shape for name, value in state[index].items()} != shapes:
+                raise ValueError(f"what it says of parameter {index} is not of its shape, {tuple(shape)}")
+            least = {"step": 1.0, "exp_avg": -float("inf"), "exp_avg_sq": 0.0}
+            if not all((value.isfinite() & (value >= least[name])).all() for name, value in state[index].items()):
+                raise ValueError(f"what it says of parameter {index} are numbers that cannot be")
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def check(checkpoint: Path) -> None:

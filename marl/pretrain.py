@@ -133,11 +133,8 @@ class Pretraining:
         if saved.config != self.config.network or self.spec.differences(saved.spec):
             raise ValueError(f"{source} holds another network than the one that is asked for")
         self.network.load_state_dict(saved.state_dict())
-        try:
-            self.optimiser.load_state_dict(torch.load(source / "optimiser.pt", self.device, weights_only=True))
-        except Exception as error:  # whatever a damaged file makes of it
-            raise ValueError(f"{source / 'optimiser.pt'} cannot be read: {str(error).splitlines()[0]}") from None
-        self.steps, self.train_s = int(progress["iterations"]), float(progress["train_s"])
+        checkpoint.restore_adam(source / "optimiser.pt", self.optimiser)
+        self.steps, self.train_s = progress["iterations"], float(progress["train_s"])
 
 
 def open_data(config: PretrainConfig) -> tuple[Recording, ObservationSpec]:

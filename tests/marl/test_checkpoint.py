@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import envs
 from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork, load
@@ -113,11 +114,94 @@ def test_killed_at_any_moment_the_newest_whole_checkpoint_stays(module, keep, po
     pytest.fail("save makes more calls than this test looks at")
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", json.dumps(progress(1) | {"env_steps": "many"}), json.dumps({"env_steps": 1})]
-)
+GOOD = json.dumps(progress(1))
+PROGRESS = {
+    "empty": "",
+    "half": "{",
+    "list": "[]",
+    "no field": "{}",
+    "one field": json.dumps({"env_steps": 1}),
+    "text": json.dumps(progress(1) | {"env_steps": "many"}),
+    "number as text": json.dumps(progress(1) | {"env_steps": "12"}),
+    "half a step": json.dumps(progress(1) | {"env_steps": 1.5}),
+    "truth": json.dumps(progress(1) | {"iterations": True}),
+    "list of steps": json.dumps(progress(1) | {"env_steps": [1]}),
+    "before the start": json.dumps(progress(1) | {"train_s": -1.0}),
+    "not a number": GOOD.replace("1.5", "NaN"),
+    "for ever": GOOD.replace("1.5", "Infinity"),
+    "beyond all": GOOD.replace('"env_steps": 1', f'"env_steps": {10**400}'),
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", PROGRESS.values(), ids=PROGRESS)
 def test_a_progress_that_cannot_be_read_is_said_in_one_sentence(content, tmp_path):
     (tmp_path / "progress.json").write_text(content)
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint: ") as caught:
+    with pytest.raises(ValueError, match=r"progress.json cannot be read as a checkpoint: ") as caught:
         checkpoint.progress_of(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def adam(sizes=(3, 2), steps=2):
+    """An optimiser of a weight [2, 3] and a bias [2] after some steps."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(*sizes)
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        net(torch.ones(4, sizes[0])).square().sum().backward()
+        optimiser.step()
+    return optimiser
+
+
+def test_an_optimiser_comes_back_with_its_own_settings(tmp_path):
+    saved, other = adam(), adam(steps=0)
+    torch.save(saved.state_dict(), tmp_path / "optimiser.pt")
+    other.param_groups[0]["lr"] = 0.5
+    checkpoint.restore_adam(tmp_path / "optimiser.pt", other)
+    ours, theirs = other.state_dict(), saved.state_dict()
+    assert ours["param_groups"][0]["lr"] == 0.5
+    for index in (0, 1):
+        for name, value in theirs["state"][index].items():
+            assert torch.equal(ours["state"][index][name], value)
+
+
+def change(index, name, value):
+    def change(path):
+        state = adam().state_dict()
+        state["state"][index][name] = value
+        torch.save(state, path)
+
+    return change
+
+
+OPTIMISER = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: (torch.save(adam().state_dict(), path), os.truncate(path, 300)),
+    "something else": lambda path: torch.save([1, 2], path),
+    "no state": lambda path: torch.save({"state": {}, "param_groups": adam().state_dict()["param_groups"]}, path),
+    "a table of nothing": lambda path: torch.save({"state": {0: None, 1: None}}, path),
+    "another network's": lambda path: torch.save(adam((5, 2)).state_dict(), path),
+    "other shape": change(0, "exp_avg", torch.zeros(3, 2)),
+    "no tensor": change(1, "exp_avg", 3.0),
+    "not a number": change(1, "exp_avg_sq", torch.full((2,), float("nan"))),
+    "negative square": change(1, "exp_avg_sq", torch.tensor([1.0, -1.0])),
+    "before the first step": change(0, "step", torch.tensor(0.0)),
+    "more than there is": change(0, "momentum", torch.zeros(2, 3)),
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "nothing": lambda path: None,
+}
+
+
+@pytest.mark.parametrize("make", OPTIMISER.values(), ids=OPTIMISER)
+def test_the_state_of_an_optimiser_that_does_not_fit_is_one_sentence(make, tmp_path):
+    make(tmp_path / "optimiser.pt")
+    optimiser = adam()
+    before = [value.clone() for value in optimiser.state_dict()["state"][0].values()]
+    message = r"optimiser.pt cannot be read as the state of an optimiser: ."
+    with pytest.raises(ValueError, match=message) as caught:
+        checkpoint.restore_adam(tmp_path / "optimiser.pt", optimiser)
+    assert "\n" not in str(caught.value)
+    after = optimiser.state_dict()["state"][0].values()
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

@@ -263,10 +263,19 @@ def test_another_network_is_refused_when_a_run_goes_on(config, tmp_path):
         pretrain(replace(config, network=replace(config.network, hidden=16)), tmp_path, resume=True)
 
 
-def test_a_damaged_state_is_one_sentence(config, tmp_path):
+def other_shapes(path):
+    saved = torch.load(path, weights_only=True)
+    saved["state"][0]["exp_avg"] = torch.zeros(3)
+    torch.save(saved, path)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: os.truncate(path, 50), lambda path: os.truncate(path, 0), other_shapes]
+)
+def test_a_damaged_state_is_one_sentence(damage, config, tmp_path):
     pretrain(replace(config, steps=10), tmp_path)
     path = tmp_path / "checkpoints" / "000000000010" / "optimiser.pt"
-    os.truncate(path, 50)
+    damage(path)
     with pytest.raises(ValueError, match=r"optimiser.pt cannot be read") as caught:
         pretrain(config, tmp_path, resume=True)
     assert "\n" not in str(caught.value)
