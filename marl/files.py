@@ -1,5 +1,9 @@
-"""Files are written whole or not at all, and a folder is worked in by one process at a time."""
+"""Files of teams are written whole or not at all, and a folder is worked in by one process at a time.
 
+(`experiments/files.py` writes for both halves, and the generative one does without this package.)
+"""
+
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -11,29 +15,19 @@ LOCK = ".lock"
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A name beside `path`, with its suffix, to write to: it becomes `path` if the block ends well, and is gone if not.
+    """A temporary name beside `path` to write to, which becomes `path` if the block ends well, and is gone if not.
 
-    A link is followed. Raises ValueError in one sentence for what the system refuses (a full disk, no permission), and
-    for something that is there and is no regular file.
+    Raises: ValueError in one sentence for what the system refuses (a full disk, no permission).
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise ValueError(f"cannot write {path}: it is there and no regular file")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.writing{target.suffix}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         yield temporary
-        temporary.replace(target)
+        os.replace(temporary, path)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error  # libraries make long stories of it
         raise ValueError(f"cannot write {path}: {reason}") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all. Raises as `whole`."""
-    with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 @contextmanager
@@ -67,4 +61,6 @@ def _held(handle: int, path: Path) -> bool:
     except (BlockingIOError, FileNotFoundError):
         return False
     except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOTSUP):
+            return True  # a file system that has no locks
         raise ValueError(f"cannot lock {path}: {error.strerror}") from None

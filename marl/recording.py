@@ -231,7 +231,7 @@ def _play_jobs(
 
 def _clear(folder: Path) -> None:
     """Removes what processes that were ended have begun."""
-    for leftover in folder.glob(".part-*.writing*"):
+    for leftover in folder.glob(".part-*.writing"):
         leftover.unlink(missing_ok=True)
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 import envs
 from agents import ObservationSpec
-from marl.files import write_text
+from marl.files import whole
 
 FORMAT = "tandem-recording-1"
 MANIFEST = "manifest.json"
@@ -147,7 +147,8 @@ def open_recording(folder: str | Path, *, verify: bool = True) -> Recording:
 
 def write_manifest(recording: Recording) -> None:
     """Writes manifest.json whole. Raises ValueError if the system refuses."""
-    write_text(recording.folder / MANIFEST, json.dumps(recording.manifest, indent=2) + "\n")
+    with whole(recording.folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(recording.manifest, indent=2) + "\n")
 
 
 def part_name(number: int) -> str:

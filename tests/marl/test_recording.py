@@ -186,7 +186,7 @@ def test_more_episodes_extend_and_fewer_change_nothing(meeting, tmp_path):
 
 
 def test_leftovers_of_a_killed_process_are_cleared_away(recorded, meeting):
-    (recorded / ".part-00003.77.writing.parquet").write_text("half")
+    (recorded / ".part-00003.parquet.77.writing").write_text("half")
     record("random", meeting(absent=0.3), recorded, episodes=5)
     assert sorted(files_of(recorded)) == ["manifest.json", *PARTS]
 
