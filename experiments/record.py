@@ -66,19 +66,16 @@ def record_command(args: list[str]) -> int:
     env = environment(command)
     from marl.recording import record  # imports PyArrow
 
-    with Steps("recording", command.episodes) as steps:
-        recording = record(
-            command.policy,
-            env,
-            command.output,
-            episodes=command.episodes,
-            seed=command.seed,
-            deterministic=command.deterministic,
-            episodes_per_part=command.episodes_per_part,
-            num_envs=command.num_envs,
-            workers=command.workers,
-            progress=lambda done, total: steps.update(done),
-        )
+    names = ("episodes", "seed", "deterministic", "episodes_per_part", "num_envs", "workers")
+    options: dict[str, Any] = {name: getattr(command, name) for name in names}
+    try:
+        with Steps("recording", command.episodes) as steps:
+            steps.update(0)
+            options["progress"] = lambda done, total: steps.update(done)
+            recording = record(command.policy, env, command.output, **options)
+    except KeyboardInterrupt:
+        say(f"stopped; the same command goes on after the last whole part in {command.output}")
+        raise
     draw(recording, command.output / PREVIEW)
     _tell(recording, command.env)
     return 0

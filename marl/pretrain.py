@@ -6,6 +6,7 @@ The network is the one that reinforcement learning goes on with (`marl.pretraine
 """
 
 import hashlib
+import io
 import json
 import math
 import time
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 import envs
@@ -106,19 +108,26 @@ class Pretraining:
         return Policy(self.network, meta)
 
     def save(self) -> Path:
-        """Writes a checkpoint. Raises NotFinite rather than keep weights that are of no use."""
+        """Writes a checkpoint. Raises NotFinite rather than keep weights that are of no use, and ValueError where the
+        system does not take it (a full disk): the earlier one is then still there."""
         if not all(parameter.isfinite().all() for parameter in self.parameters):
             raise NotFinite(self.not_finite())
 
         def state(folder: Path) -> None:
             folder.mkdir()
-            torch.save(self.optimiser.state_dict(), folder / "optimiser.pt")
+            data = io.BytesIO()  # torch's own writer does not say that a disk is full
+            torch.save(self.optimiser.state_dict(), data)
+            (folder / "optimiser.pt").write_bytes(data.getbuffer())
 
         progress = {
             "env_steps": 0, "iterations": self.steps, "train_s": self.train_s, "seed": self.config.seed,
             "data": fingerprint(self.recording),
         }  # fmt: skip
-        return checkpoint.write(self.run, self.steps, state, self.policy(), progress, self.config.keep_checkpoints)
+        try:
+            return checkpoint.write(self.run, self.steps, state, self.policy(), progress, self.config.keep_checkpoints)
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(f"cannot write a checkpoint of {self.run}: {reason}") from None
 
     def not_finite(self) -> str:
         rate = self.config.learning_rate

@@ -9,6 +9,7 @@ from PIL import Image
 
 import envs
 from experiments import presets
+from experiments.progress import Steps
 from experiments.record import PREVIEW, draw
 from marl.recording import open_recording, record
 
@@ -90,3 +91,22 @@ def test_the_picture_shows_where_everybody_was(level, tmp_path):
     brightest = (pixels == (253, 231, 36)).all(-1).any()  # the colour map's upper end
     assert brightest == (level == "commons_harvest")  # the other level does not say where its players are
     assert json.loads((tmp_path / "data" / "manifest.json").read_text())["complete"]
+
+
+@pytest.mark.engine("lab2d")
+def test_an_interrupt_says_how_to_go_on(tandem, tmp_path, monkeypatch):
+    updated = Steps.update
+
+    def interrupted(self, done, note=""):
+        updated(self, done, note)
+        if done == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Steps, "update", interrupted)
+    args = ("record", *HARVEST, "-o", tmp_path / "data", "--episodes", "2", "--episodes-per-part", "1")
+    status, out, err = tandem(*args)
+    assert (status, err) == (130, "")
+    said = f"stopped; the same command goes on after the last whole part in {tmp_path / 'data'}"
+    assert out.splitlines() == ["recording:   0% after 0 s", said]
+    monkeypatch.undo()
+    assert tandem(*args)[0] == 0

@@ -1,12 +1,15 @@
 """Pre-training on recordings of an invented world in which everybody slows down."""
 
+import errno
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import agents
 from agents import NetworkConfig, ObservationSpec, TeamNetwork
@@ -335,3 +338,30 @@ def test_settings_out_of_range_are_one_sentence(config, field, value, sentence):
 
 def test_the_recording_of_these_tests_is_one(recording):
     assert open_recording(recording).num_episodes == 60
+
+
+@pytest.mark.parametrize("written", ["optimiser.pt", "weights.safetensors", "progress.json"])
+def test_a_full_disk_is_one_sentence_and_the_earlier_checkpoint_stays(config, tmp_path, monkeypatch, written):
+    pretrain(replace(config, steps=10), tmp_path)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if written == "weights.safetensors":  # written by a library that has an error of its own
+
+        def refuse(weights, path):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+        monkeypatch.setattr("agents.policy.save_file", refuse)
+    for name in ("write_text", "write_bytes"):
+        original = getattr(Path, name)
+
+        def write(self, data, *args, original=original, **options):
+            if self.name == written:
+                raise full
+            return original(self, data, *args, **options)
+
+        monkeypatch.setattr(Path, name, write)
+    with pytest.raises(ValueError, match=rf"^cannot write a checkpoint of {tmp_path}: .*No space left on device"):
+        pretrain(replace(config, steps=20), tmp_path, resume=True)
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "checkpoints").glob("[0-9]*")] == ["000000000010"]
+    assert agents.load(tmp_path).meta["pretrain_steps"] == 10
+    pretrain(replace(config, steps=20), tmp_path, resume=True)
