@@ -10,17 +10,17 @@ and before a former member's goes, so it never names a member that is missing.
 """
 
 import json
-import math
 import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import agents
 from agents import Policy
+from agents.reading import check_fields, json_of
 
 FORMAT = "tandem-pool-1"
 K = 16.0
@@ -31,7 +31,9 @@ MEMORY = 0.98
 """Weight that a game keeps with every further game against the same member: about the last 50 count."""
 PRIOR_GAMES = 1.0
 """Drawn games that every win rate begins with."""
-_ID = re.compile(r"[0-9]{12,}")
+_HIGHEST_RATING = 5e4
+"""Far beyond what games give; much further apart, and an expected score would overflow."""
+_ID = re.compile(r"[0-9]{12,18}")
 
 
 class Results(NamedTuple):
@@ -121,22 +123,18 @@ class Pool:
     def load(cls, folder: Path) -> "Pool":
         """The pool in `folder`. Raises ValueError in one sentence for a damaged one, or one without a member."""
         pool = cls(folder)
-        if not (folder / "pool.json").is_file():
+        if not (folder / "pool.json").exists():
             raise ValueError(f"the pool {folder} has no member: pool.json is missing")
-        try:
-            data = json.loads((folder / "pool.json").read_text())
+        with json_of(folder / "pool.json", "a pool") as data:
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}, this version reads {FORMAT!r}")
-            pool.rating = _finite("rating", data["rating"])
+            check_fields(data, {"rating": float, "members": list})
+            pool.rating = _rating("the pool", data["rating"])
             pool.members = [_member(row) for row in data["members"]]
-        except KeyError as error:
-            raise ValueError(f"{folder / 'pool.json'} cannot be read: it has no field {error}") from None
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / 'pool.json'} cannot be read: {error}") from None
+            if len({member.id for member in pool.members}) < len(pool.members):
+                raise ValueError("it names a member twice")
         if not pool.members:
             raise ValueError(f"the pool {folder} has no member")
-        if len({member.id for member in pool.members}) < len(pool.members):
-            raise ValueError(f"{folder / 'pool.json'} cannot be read: it names a member twice")
         for member in pool.members:
             try:
                 pool.policies[member.id] = agents.load(folder / member.id)
@@ -196,19 +194,20 @@ def _write_member(policy: Policy, target: Path) -> None:
     os.replace(temporary, target)
 
 
-def _finite(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
+def _rating(whose: str, rating: float) -> float:
+    if abs(rating) > _HIGHEST_RATING:
+        raise ValueError(f"the rating of {whose} is not possible, got {rating}")
+    return float(rating)
 
 
-def _member(row: dict[str, Any]) -> Member:
-    """Raises KeyError, TypeError or ValueError for a row that is none."""
-    if not isinstance(row["id"], str) or not _ID.fullmatch(row["id"]):
-        raise ValueError(f"a member's id must be 12 digits or more, got {row['id']!r}")
-    values = {field.name: _finite(field.name, row[field.name]) for field in fields(Member) if field.name != "id"}
-    counts = {name: int(values[name]) for name in ("env_steps", "wins", "draws", "losses")}
-    whole = all(values[name] == count >= 0 for name, count in counts.items())
-    if not whole or not 0 <= values["recent_score"] <= values["recent_games"]:
-        raise ValueError(f"the results of member {row['id']} are not possible")
-    return Member(id=row["id"], **values | counts)  # type: ignore[arg-type]
+def _member(row: Any) -> Member:
+    """Raises ValueError for a row that is none."""
+    kinds = get_type_hints(Member)
+    check_fields(row, kinds, "a member")
+    if not _ID.fullmatch(row["id"]):
+        raise ValueError(f"a member's id must be 12 to 18 digits, got {row['id'][:40]!r}")
+    member = Member(**{name: row[name] for name in kinds})
+    counts = (member.env_steps, member.wins, member.draws, member.losses)
+    if min(counts) < 0 or not 0 <= member.recent_score <= member.recent_games:
+        raise ValueError(f"the results of member {member.id} are not possible")
+    return replace(member, rating=_rating(f"member {member.id}", member.rating))

@@ -185,14 +185,24 @@ def test_a_pool_without_member(tmp_path):
     [
         (lambda data: data.pop("format"), "has no field 'format'"),
         (lambda data: data.update(format="other"), "its format is 'other'"),
-        (lambda data: data.update(rating="high"), "rating must be a finite number, got 'high'"),
-        (lambda data: data.update(rating=float("nan")), "rating must be a finite number, got nan"),
-        (lambda data: data.update(members=3), "cannot be read"),
+        (lambda data: data.update(rating="high"), "rating must be a number, got 'high'"),
+        (lambda data: data.update(rating=float("nan")), "NaN in it is no finite number"),
+        (lambda data: data.update(rating=10**400), "in it is too large"),
+        (lambda data: data.update(rating=-1e9), "the rating of the pool is not possible, got -1000000000.0"),
+        (lambda data: data.update(members=3), "members must be a list, got 3"),
+        (lambda data: data.update(members={"a": 1}), "members must be a list"),
+        (lambda data: data.update(members=[[]]), "a member is no table of fields"),
+        (lambda data: data["members"][0].update(rating=1e300), "the rating of member .* is not possible"),
+        (lambda data: data["members"][0].update(recent_games=float("inf")), "Infinity in it is no finite number"),
+        (lambda data: data["members"][0].update(wins=10**400), "in it is too large"),
+        (lambda data: data["members"][0].update(wins="1"), "wins must be a whole number, got '1'"),
+        (lambda data: data["members"][0].update(env_steps=True), "env_steps must be a whole number, got True"),
         (lambda data: data["members"][0].pop("wins"), "has no field 'wins'"),
         (lambda data: data["members"][0].update(wins=-1), "are not possible"),
-        (lambda data: data["members"][0].update(losses=0.5), "are not possible"),
+        (lambda data: data["members"][0].update(losses=0.5), "losses must be a whole number, got 0.5"),
         (lambda data: data["members"][0].update(recent_score=9), "are not possible"),
-        (lambda data: data["members"][0].update(id="../secret"), "12 digits or more, got '../secret'"),
+        (lambda data: data["members"][0].update(id="../secret"), "12 to 18 digits, got '../secret'"),
+        (lambda data: data["members"][0].update(id="1" * 5000), "12 to 18 digits, got '1{40}'$"),
         (lambda data: data["members"].append(data["members"][0]), "names a member twice"),
     ],
 )
@@ -206,7 +216,7 @@ def test_a_damaged_description_is_said_in_one_sentence(change, message, tmp_path
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000], ids=len)
 def test_no_description_at_all(text, tmp_path):
     filled(tmp_path)
     (tmp_path / "pool.json").write_text(text)
