@@ -17,7 +17,7 @@ from generative.schedules import cosine_like
 from generative.train import pick_device
 
 if TYPE_CHECKING:
-    from generative.papers.vdm import VDM
+    from generative.model import PictureModel
 
 EXAMPLE = "tandem sample runs/vdm-digits/20260101-120000-0 -n 64 --steps 256 --sampler ddim -o grid.png"
 MOST_STEPS = 1_000_000
@@ -85,7 +85,7 @@ def _check(command: SampleCommand) -> None:
             raise ValueError(f"cannot write {path.name!r}; allowed suffix: {suffix}")
 
 
-def _labels(command: SampleCommand, model: "VDM") -> Any:
+def _labels(command: SampleCommand, model: "PictureModel") -> Any:
     """int64 [n], or None for an unconditional model."""
     import torch
 
@@ -104,7 +104,7 @@ def _labels(command: SampleCommand, model: "VDM") -> Any:
 
 
 def draw(
-    model: "VDM", n: int, *, steps: int, sampler: str, seed: int, label: Any = None, own_schedule: bool = False
+    model: "PictureModel", n: int, *, steps: int, sampler: str, seed: int, label: Any = None, own_schedule: bool = False
 ) -> np.ndarray:
     """`model.sample` with a progress bar, in parts, with the steps of a cosine or of the model's own schedule.
 
@@ -126,7 +126,7 @@ def draw(
     return np.concatenate(pictures)
 
 
-def _write(command: SampleCommand, model: "VDM", pictures: np.ndarray) -> None:
+def _write(command: SampleCommand, model: "PictureModel", pictures: np.ndarray) -> None:
     from experiments.pictures import grid
     from experiments.tracking import write_png  # imports TensorBoard
 

@@ -13,7 +13,7 @@ from generative.metrics import features, fid
 from generative.metrics.pictures import memorisation
 
 if TYPE_CHECKING:
-    from generative.papers.vdm import VDM
+    from generative.model import PictureModel
 
 INCEPTION, RANDOM = "inception", "random"
 
@@ -30,7 +30,7 @@ def network(name: str, device: str) -> features.Features:
 
 
 def compare(
-    model: "VDM",
+    model: "PictureModel",
     net: features.Features,
     train: ImageSet,
     test: ImageSet,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from generative.data.config import DataConfig
+from generative.models import ModelConfig
 from generative.papers.vdm import VDMConfig
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -38,8 +39,8 @@ class OptimSettings:
     """Step size after the warm-up."""
     schedule_learning_rate: float = 2e-3
     """Step size of a learned noise schedule."""
-    decay: Literal["constant", "cosine"] = "constant"
-    """After the warm-up: constant, or half a cosine down to a hundredth at the last step."""
+    decay: Literal["constant", "cosine", "linear"] = "constant"
+    """After the warm-up: constant, half a cosine down to a hundredth at the last step, or a straight line to zero."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
     beta1: float = 0.9
@@ -97,7 +98,7 @@ class WatchSettings:
 class TrainConfig:
     """A run: a model on a set of pictures."""
 
-    model: VDMConfig = field(default_factory=VDMConfig)
+    model: ModelConfig = field(default_factory=VDMConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimSettings = field(default_factory=OptimSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
@@ -122,8 +123,13 @@ class TrainConfig:
     report_interval_s: float = 2.0
     """Seconds between points of the curves."""
     seed: int = 0
+    teacher: str | None = None
+    """Run, checkpoint or folder of the model that this one starts from and learns from, instead of from pictures alone
+    (generative/papers/progressive_distillation.py)."""
 
     def __post_init__(self) -> None:
+        if self.teacher is not None and isinstance(self.model, VDMConfig):
+            raise ValueError("a VDM learns from pictures alone, it takes no teacher")
         positive(self, "steps", "workers", "checkpoint_interval_s", "keep_checkpoints", "report_interval_s")
         not_negative(self, "seed", "max_restarts")
         for name in ("time_s", "threads", "checkpoint_interval_steps"):

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import torch
 
-from generative import checkpoint
+from generative import checkpoint, models
 from generative.checkpoint import Store
 from generative.config import TrainConfig, from_json
-from generative.papers.vdm import VDM
+from generative.model import PictureModel
 
 _ODD = (KeyError, TypeError, ValueError, AttributeError, RecursionError, RuntimeError, OverflowError)
 """What a JSON file that somebody else wrote can lead to."""
 
 
-def load(path: str | Path, device: str = "cpu") -> VDM:
-    """The model, with its averaged weights, ready to sample: model.sample(...), model.elbo(...), model.denoise(...).
+def load(path: str | Path, device: str = "cpu") -> PictureModel:
+    """The model, with its averaged weights, ready to sample: model.sample(...), model.denoise(...), and of a VDM
+    model.elbo(...).
 
     Args:
         path: a run folder or URL (its newest checkpoint), a folder of checkpoints, one checkpoint, or a folder with
@@ -34,7 +35,7 @@ def load(path: str | Path, device: str = "cpu") -> VDM:
     raise ValueError(f"{path} holds no model: no model.json and no checkpoint (a run writes one every minute)")
 
 
-def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> VDM:
+def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> PictureModel:
     """A model from the bytes of model.json and model.safetensors. Raises ValueError."""
     tensors = checkpoint.unpack(weights, f"model.safetensors of {where}")
     try:
@@ -46,7 +47,7 @@ def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> VDM:
         if config.model.net.blocks > len(tensors):  # a network without end
             raise ValueError(f"{config.model.net.blocks} blocks do not fit {len(tensors)} tensors")
         with torch.device("meta"):  # sizes are compared before any memory is taken, and no random numbers are drawn
-            model = VDM(config.model, shape, meta["num_levels"])
+            model = models.make(config.model, shape, meta["num_levels"])
     except _ODD as error:
         raise ValueError(f"model.json of {where} does not describe a model: {str(error)[:300] or error!r}") from None
     put = functools.partial(model.load_state_dict, assign=True)

@@ -61,9 +61,14 @@ class PictureModel(nn.Module):
         return 16 if self.device.type == "cpu" else 128
 
     @property
+    def taught_steps(self) -> int:
+        """Steps of the sampler that the model was trained for, of one that was; 0 of any other."""
+        return 0
+
+    @property
     def steps(self) -> int:
         """Steps of `sample` if the caller does not say."""
-        return 256
+        return self.taught_steps or 256
 
     @property
     def sampling_schedule(self) -> Schedule:

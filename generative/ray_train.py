@@ -27,7 +27,7 @@ from generative import train as loop
 from generative.batches import Batches, Pictures, augment_at
 from generative.checkpoint import Store
 from generative.config import TrainConfig
-from generative.papers.vdm import VDM
+from generative.model import PictureModel
 from generative.team import Team
 from generative.train import Look, Note, NotFinite, Report
 
@@ -76,7 +76,7 @@ def train(
     look: Look | None = None,
     note: Note | None = None,
     resume: bool = False,
-) -> VDM:
+) -> PictureModel:
     """`generative.train.train` with `config.workers` workers on Ray.
 
     Joins the cluster of the surrounding job (RAY_ADDRESS), or starts a private instance on this machine. On a cluster

@@ -19,7 +19,7 @@ from generative import data, watch
 from generative.batches import Batches
 from generative.checkpoint import Store
 from generative.config import TrainConfig
-from generative.papers.vdm import VDM
+from generative.model import PictureModel
 from generative.team import Meter, Team
 from generative.training import Training
 from generative.watch import View
@@ -78,7 +78,7 @@ def train(
     look: Look | None = None,
     note: Note | None = None,
     resume: bool = False,
-) -> VDM:
+) -> PictureModel:
     """Trains a model in this process and returns it, with its averaged weights.
 
     Args:

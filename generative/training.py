@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from generative import checkpoint, noise
+from generative import checkpoint, loading, models, noise
 from generative.checkpoint import Store
 from generative.config import OptimSettings, TrainConfig, to_json
-from generative.papers.vdm import VDM
+from generative.model import PictureModel
+from generative.papers.progressive_distillation import Diffusion, check_teacher
 
 Batch = dict[str, Tensor]
 
@@ -31,16 +32,32 @@ class Training:
         self.meta = {"shape": list(shape), "num_levels": num_levels, "classes": list(classes)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            model = VDM(config.model, shape, num_levels)
+            model = models.make(config.model, shape, num_levels)
+        teacher = self._teacher(model)
         layout = torch.channels_last if config.optim.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        if teacher is not None:
+            for taught in (self.model, self.average):
+                assert isinstance(taught, Diffusion)
+                taught.learn_from(teacher)
         if config.optim.compile:
             self.model.denoise.net.compile()
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config.optim), fused=True)
         self.step = 0
         self.train_s = 0.0
+
+    def _teacher(self, model: PictureModel) -> PictureModel | None:
+        """Whom the model learns from, if anybody; it starts with the same weights where the networks are the same."""
+        if self.config.teacher is None or not isinstance(model, Diffusion):
+            return None
+        teacher = loading.load(self.config.teacher, str(self.device))
+        check_teacher(model, teacher)
+        theirs, ours = teacher.denoise.state_dict(), model.denoise.state_dict()
+        if {name: value.shape for name, value in theirs.items()} == {name: value.shape for name, value in ours.items()}:
+            model.denoise.load_state_dict(theirs)
+        return teacher
 
     def update(self, module: nn.Module, batch: Batch, first: int = 0) -> dict[str, Tensor]:
         """One optimiser step. Returns what the loss returns, one value per example [b], and grad_norm, a scalar.
@@ -155,7 +172,7 @@ class Training:
         self.optimizer.load_state_dict(state)
 
 
-def parameter_groups(model: VDM, optim: OptimSettings) -> list[dict[str, Any]]:
+def parameter_groups(model: PictureModel, optim: OptimSettings) -> list[dict[str, Any]]:
     """AdamW's groups: weight decay on the network's weights of two or more axes; the schedule has its own pace."""
     groups = []
     for name, parameters, kind in model.parameter_groups():
@@ -175,6 +192,8 @@ def learning_rate_factor(optim: OptimSettings, step: int, steps: int) -> float:
     if optim.decay == "constant":
         return warm
     place = min(1.0, max(0, step - optim.warmup_steps) / max(1, steps - optim.warmup_steps))
+    if optim.decay == "linear":
+        return warm * (1 - place)
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * place)))
 
 

@@ -12,10 +12,11 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from generative import noise, samplers, schedules
+from generative import noise, samplers
 from generative.batching import evaluating, in_chunks
 from generative.config import WatchSettings
 from generative.metrics.bits import mean_and_se
+from generative.model import PictureModel
 from generative.papers.vdm import LN2, VDM, diffusion_nats
 from generative.pixels import scale
 from generative.schedules import Schedule
@@ -143,8 +144,36 @@ def evaluate(
     return Evaluation(*map(torch.cat, zip(*pieces, strict=True)), groups=groups, dims=model.dims)
 
 
+@torch.no_grad()
+def losses(
+    model: PictureModel,
+    images: Pictures,
+    *,
+    times: int,
+    count: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """What the model is trained to lower, of each of `chosen(images, count)`, mean over `times` draws: [N] float64.
+
+    The n-th of them uses the random numbers of (seed, n) alone.
+    """
+    indices, first, pieces = chosen(images, count), 0, []
+    with evaluating(model):
+        for part in indices.split(model.chunk):
+            batch = {name: value.to(model.device) for name, value in images.batch(part).items()}
+            numbers = range(first, first + len(part))
+            sources = noise.per_example(noise.mix(seed, noise.EVALUATION), numbers, model.device)
+            drawn = [model.losses(batch, sources)["loss"].double() for _ in range(times)]
+            pieces.append(torch.stack(drawn).mean(0).cpu())
+            first += len(part)
+            if progress:
+                progress(first * times, len(indices) * times)
+    return torch.cat(pieces)
+
+
 def look(
-    model: VDM,
+    model: PictureModel,
     images: Pictures,
     settings: WatchSettings,
     *,
@@ -160,26 +189,39 @@ def look(
         num_samples: how many are sampled, settings.samples if None; with classes, each class in turn.
         progress: told how far it is.
     """
-    n, measured = num_samples or settings.samples, chosen(images, count)
-    work = (len(measured) * settings.times, n * settings.sample_steps, LEVELS * min(LEVEL_IMAGES, len(images)))
+    n, steps = num_samples or settings.samples, model.taught_steps or settings.sample_steps
+    measured = chosen(images, count)
+    work = (len(measured) * settings.times, n * steps, LEVELS * min(LEVEL_IMAGES, len(images)))
 
     def done(before: int) -> Progress:
         return lambda rows, _: progress(before + rows, sum(work)) if progress else None
 
-    evaluation = evaluate(model, images, times=settings.times, count=count, seed=seed, progress=done(0))
-    samples, strips = _sample(model, n, settings.sample_steps, seed, done(work[0]))
+    metrics = _measure(model, images, settings.times, count, seed, done(0))
+    samples, strips = _sample(model, n, steps, seed, done(work[0]))
     view = View(samples, strips, _curve(model), level_losses(model, images, seed=seed), model.num_levels)
     if progress:
         progress(sum(work), sum(work))
-    metrics = {"bpd": evaluation.bpd(), "bpd_se": evaluation.se()}
-    metrics |= {f"{name}_bpd": value for name, value in evaluation.parts().items()}
-    metrics["estimator_variance"] = evaluation.estimator_variance()
     return {f"eval/{name}": value for name, value in metrics.items()}, view
+
+
+def _measure(
+    model: PictureModel, images: Pictures, times: int, count: int | None, seed: int, progress: Progress
+) -> dict[str, float]:
+    """Bits per dimension and their parts of a VDM; of other models what they are trained to lower."""
+    options: dict[str, Any] = {"times": times, "count": count, "seed": seed, "progress": progress}
+    if isinstance(model, VDM):
+        found = evaluate(model, images, **options)
+        metrics = {"bpd": found.bpd(), "bpd_se": found.se()}
+        metrics |= {f"{name}_bpd": value for name, value in found.parts().items()}
+        return metrics | {"estimator_variance": found.estimator_variance()}
+    groups = images.groups()
+    mean, se = mean_and_se(losses(model, images, **options), [groups[i] for i in chosen(images, count).tolist()])
+    return {"loss": mean, "loss_se": se}
 
 
 @torch.no_grad()
 def level_losses(
-    model: VDM, images: Pictures, *, levels: int = LEVELS, count: int | None = LEVEL_IMAGES, seed: int = 0
+    model: PictureModel, images: Pictures, *, levels: int = LEVELS, count: int | None = LEVEL_IMAGES, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """View.levels, at evenly spaced noise levels from end to end; a picture keeps its noise at all of them."""
     batch = images.batch(chosen(images, count))
@@ -196,8 +238,8 @@ def level_losses(
     return log_snrs.cpu(), torch.stack(losses).cpu() / (LN2 * model.dims)
 
 
-def _sample(model: VDM, n: int, steps: int, seed: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
-    schedule, columns = schedules.cosine_like(model.schedule), []
+def _sample(model: PictureModel, n: int, steps: int, seed: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
+    schedule, columns = model.sampling_schedule, []
     wanted = _steps_shown(samplers.levels(schedule, steps, device=model.device))
 
     def watch(step: dict[str, Any]) -> None:
@@ -222,6 +264,6 @@ def _steps_shown(log_snrs: Tensor) -> set[int]:
 
 
 @torch.no_grad()
-def _curve(model: VDM) -> tuple[Tensor, Tensor]:
+def _curve(model: PictureModel) -> tuple[Tensor, Tensor]:
     t = torch.linspace(0, 1, CURVE, dtype=torch.float64, device=model.device)
     return t.cpu(), model.schedule(t).cpu()

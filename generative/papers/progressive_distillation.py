@@ -120,8 +120,8 @@ class Diffusion(PictureModel):
         self._teacher: list[PictureModel] = []  # in a list: its weights are not this model's
 
     @property
-    def steps(self) -> int:
-        return self.config.num_steps or 256
+    def taught_steps(self) -> int:
+        return self.config.num_steps
 
     @property
     def sampling_schedule(self) -> Schedule:
@@ -168,6 +168,27 @@ class Diffusion(PictureModel):
         if callback is not None:
             callback({"step": len(log_snrs) - 2, "z": x0_hat, "log_snr": log_snrs[-1], "x0_hat": x0_hat})
         return x0_hat
+
+
+def check_teacher(student: Diffusion, teacher: PictureModel) -> None:
+    """Raises ValueError for a teacher that the student cannot learn from."""
+    theirs, ours = teacher.config, student.config
+    for name in ("shape", "num_levels"):
+        has, needed = getattr(teacher, name), getattr(student, name)
+        if has != needed:
+            raise ValueError(f"the teacher's {name} is {has}, the student's {needed}")
+    if theirs.net.classes != ours.net.classes:
+        raise ValueError(f"the teacher has {theirs.net.classes} classes, the student {ours.net.classes}")
+    if not ours.num_steps:
+        return
+    if not isinstance(theirs, DiffusionConfig) or theirs.prediction == "eps":
+        raise ValueError("the teacher predicts eps, which says nothing of x0 in pure noise: convert it to v first")
+    if theirs.schedule != ours.schedule:
+        raise ValueError(f"the teacher's schedule is {theirs.schedule}, the student's {ours.schedule}")
+    if theirs.num_steps not in (0, 2 * ours.num_steps):
+        raise ValueError(
+            f"the teacher takes {theirs.num_steps} steps; its student must take half of them, got {ours.num_steps}"
+        )
 
 
 def stages(start: int, end: int) -> list[int]:
