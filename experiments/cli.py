@@ -115,20 +115,27 @@ def run(args: list[str]) -> int:
 
 def _explain(error: Exception) -> int:
     if os.environ.get("TANDEM_DEBUG"):
-        traceback.print_exc()
+        _say(traceback.format_exc())
     if isinstance(error, _user_errors()):
         return _fail(str(error), 2)
     if type(error).__name__ == "RunFailed":
         return _fail(str(error), 1)
     if isinstance(error, OSError) and error.filename and error.strerror:  # a full disk, a name that is too long
         return _fail(f"{error.strerror}: {str(error.filename)[:200]!r}", 1)
-    traceback.print_exc()
+    _say(traceback.format_exc())
     return 1
 
 
 def _fail(text: str, status: int) -> int:
-    print(f"tandem: {text}", file=sys.stderr, flush=True)
+    _say(f"tandem: {text}\n")
     return status
+
+
+def _say(text: str) -> None:
+    """Onto stderr, with an escape for every character that is none to be seen: an error quotes names and contents of
+    files, and a terminal would obey what is in them."""
+    shown = (char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+    print("".join(shown), end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Flags from typed configurations (tyro), with errors in one sentence instead of a box."""
 
 import contextlib
+import dataclasses
 import errno
 import io
 import os
@@ -39,11 +40,22 @@ def parse(
     os.environ["COLUMNS"] = "2000"  # keeps each message on one line
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return tyro.cli(what, **options)
+            parsed = tyro.cli(what, **options)
     except SystemExit:
         raise FlagError(f"{_sentence(said.getvalue())} (see `{prog} --help`)") from None
     finally:
         os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
+    _check_lists(parsed, args)
+    return parsed
+
+
+def _check_lists(parsed: Any, args: list[str]) -> None:
+    """Raises FlagError for a list that was named and left empty: that would mean its default, without a word."""
+    named = {arg.partition("=")[0].replace("_", "-") for arg in args}
+    for field in dataclasses.fields(parsed) if dataclasses.is_dataclass(parsed) else ():
+        flag = "--" + field.name.replace("_", "-")
+        if getattr(parsed, field.name) == () and flag in named:
+            raise FlagError(f"{flag} needs at least one value")
 
 
 def _sentence(box: str) -> str:

@@ -46,6 +46,20 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
         (["submit", "train", "lab2d-harvest-acam", "--env-steps", "-1"], "env_steps must be positive"),
         (["submit", "eval"], "only train, pretrain and study can be submitted, got 'eval'"),
         (["submit", "train", "nope"], "preset 'nope' does not exist"),
+        (["submit", "pretrain", "nope"], "preset 'nope' does not exist"),
+        (["submit", "pretrain", "lab2d-harvest-acam"], "--data is missing"),
+        (["submit", "pretrain", "lab2d-harvest-acam", "--data", "d", "--stesp", "3"], "perhaps you meant --steps"),
+        (["submit", "study", "agent-centric", "--size", "huge"], "invalid choice 'huge'"),
+        (["eval", "random", "--against"], "--against needs at least one value"),
+        (["eval", "random", "--against", "--env", "football/5_vs_5"], "--against needs at least one value"),
+        (["eval", "random", "--episodes", "1" + 30 * "0"], "--episodes must be at most 100,000, got 1,000,000,000,000"),
+        (
+            ["eval", "random", "--against", "idle", "--pairs", "1000000"],
+            "--pairs must be at most 10,000, got 1,000,000",
+        ),
+        (["eval", "random", "--workers", "1000000"], "--workers must be at most 256, got 1,000,000"),
+        (["record", "football/5_vs_5", "--policy", "-o", "d", "--episodes", "1"], "--policy needs at least one value"),
+        (["study", "agent-centric", "--tasks", "--dry-run"], "--tasks needs at least one value"),
         (["submit", "--adress", "x", "train", "lab2d-harvest-acam"], "'--adress' is not a flag of submit"),
         (["cluster", "sideways"], "invalid choice 'sideways'"),
         (["bench", "nothing"], "invalid choice 'nothing'"),
@@ -60,6 +74,30 @@ def test_a_wrong_value_is_one_sentence_and_writes_nothing(args, said, capsys, tm
     assert said in err
     assert "Traceback" not in out + err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["\x1b[2J"], r"tandem: command '\x1b[2J' does not exist"),
+        (["eval", "no\x1b[2J\x07\x9b\u202e"], r"tandem: no\x1b[2J\x07\x9b\u202e does not exist"),
+        (["train", "--resume", "no\r\udc80é"], r"tandem: no\r\udc80é is not a run folder"),
+    ],
+)
+def test_a_terminal_obeys_no_error(args, said, capsys) -> None:
+    status, _, err = run(capsys, *args)
+    assert (status, err[: len(said)]) == (2, said)
+    assert err.rstrip("\n").isprintable()
+
+
+def test_a_bug_shows_no_control_characters_either(capsys, monkeypatch) -> None:
+    import experiments.listing
+
+    def broken(args: list[str]) -> int:
+        raise KeyError("\x1b[2J", "a\tb\n") from OSError("\x1b[2J")
+
+    monkeypatch.setattr(experiments.listing, "envs_command", broken)
+    assert "\x1b" not in run(capsys, "envs")[2]
 
 
 def test_damaged_run_folders_are_named(capsys, tmp_path) -> None:
