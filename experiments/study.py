@@ -1,10 +1,7 @@
 """`tandem study agent-centric`: every arm on every task with every seed, from one command that can be killed and run
 again, and the page that says what came out."""
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +13,7 @@ from experiments.flags import say
 from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, Budget, check_names
 from experiments.progress import Steps
 from experiments.study_plan import Grid, Node, Rates
+from marl.files import alone
 
 EXAMPLE = "tandem study agent-centric --size 2core"
 USAGE = "tandem study agent-centric [--size full|2core|tiny] [--tune] [--report-only] [--dry-run] [flags]"
@@ -59,7 +57,8 @@ def study_command(args: list[str]) -> int:
         if not grid.folder.is_dir():
             raise ValueError(f"{grid.folder} does not exist: no study of this size has begun there")
         return _report(grid, command)
-    with _alone(grid.folder):
+    _check_output(grid, command)
+    with alone(grid.folder):
         if command.tune and (failed := _tune(grid)):
             return _failed(failed)
         failed = _run(replace(grid, rates=_rates(grid.folder)))
@@ -87,22 +86,6 @@ def parse_study(args: list[str]) -> tuple[StudyCommand, Grid]:
         chosen = {task: replace(budget, seeds=command.seeds) for task, budget in chosen.items()}
     folder = (command.runs_dir / "study" / f"{name}-{command.size}").absolute()
     return command, Grid(folder=folder, budgets=chosen, arms=command.arms, rates=_rates(folder))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the study's folder. Raises ValueError where another command does: two would train the same cells."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"another `tandem study` is at work in {folder}") from None
-        yield
 
 
 def _run(grid: Grid) -> dict[str, str]:
@@ -234,11 +217,21 @@ def _with_evaluation(budget: Budget) -> float:
     return 1 + min(1.0, 500 * steps / budget.env_steps)
 
 
+def _output(grid: Grid, command: StudyCommand) -> Path:
+    return command.output or grid.folder / "report"
+
+
+def _check_output(grid: Grid, command: StudyCommand) -> None:
+    """Raises ValueError now, rather than at the end of the work, where the page could not be written."""
+    from experiments import study_page
+
+    study_page.check(_output(grid, command))
+
+
 def _report(grid: Grid, command: StudyCommand) -> int:
     from experiments import study_page, study_plan
 
-    output = command.output or grid.folder / "report"
-    page = study_page.write(study_plan.nodes(grid), grid, output, command.size)
+    page = study_page.write(study_plan.nodes(grid), grid, _output(grid, command), command.size)
     say(f"the page: {page}")
     return 0
 

@@ -12,6 +12,8 @@ from experiments.study_claims import CLAIMS, MARGIN, UNDECIDED, Row, answer, row
 from experiments.study_plan import Grid, Node
 from experiments.study_results import TaskScores
 
+PAGE, FOLDER, NUMBERS = "agent-centric.md", "agent-centric", "results.json"
+"""The page, and beside it the folder of figures and numbers."""
 COVERAGE = {3: 0.81, 5: 0.95, 10: 0.95}
 """Runs -> how often a 95% bootstrap interval of a difference of interquartile means holds the true one, for normal
 scores: `experiments.statistics.coverage(runs)`."""
@@ -33,17 +35,21 @@ scores they hold the true difference in {COVERAGE[3]:.0%} of cases with 3 runs, 
 and without a correction."""
 
 
+def check(output: Path) -> None:
+    """Makes the folders of the page. Raises ValueError where it could not be written."""
+    for path in (output / PAGE, output / FOLDER / NUMBERS):
+        flags.check_writable(path)
+
+
 def write(nodes: list[Node], grid: Grid, output: Path, size: str) -> Path:
     """Everything about a study into `output`: agent-centric.md, and a folder of figures and numbers beside it.
 
     Returns: the page. Raises: ValueError if nothing is done yet, or the folder cannot be written.
     """
     document = study_results.gather(nodes, grid, size)
-    page = output / "agent-centric.md"
-    flags.check_writable(page)
-    folder = output / "agent-centric"
-    folder.mkdir(exist_ok=True)
-    study_results.write(folder / "results.json", document)
+    check(output)
+    page, folder = output / PAGE, output / FOLDER
+    study_results.write(folder / NUMBERS, document)
     files.write_text(folder / "marl-eval.json", json.dumps(marl_eval_json.layout(document)) + "\n")
     tasks = study_results.scores(document)
     if not tasks:

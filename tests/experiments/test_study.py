@@ -8,6 +8,7 @@ import pytest
 from experiments import study, study_cells, study_plan, study_schedule
 from experiments.presets.study import ARMS, SIZES
 from experiments.study_plan import Node
+from marl.files import alone
 
 TASK = "lab2d-harvest"
 
@@ -124,9 +125,22 @@ def test_wrong_flags_are_answered_in_one_sentence(tandem, tmp_path, flags, messa
 
 
 def test_one_command_at_a_time(tandem, tmp_path) -> None:
-    with study._alone(_folder(tmp_path)):
+    with alone(_folder(tmp_path)):
         status, _, err = tandem("study", "agent-centric", "--size", "tiny", "--runs-dir", tmp_path)
-    assert (status, "another `tandem study` is at work" in err) == (2, True)
+    assert (status, f"another process is at work in {_folder(tmp_path)}" in err) == (2, True)
+
+
+@pytest.mark.parametrize("taken", ["page", "page/agent-centric", "page/agent-centric.md/x"])
+@pytest.mark.parametrize("only", [(), ("--report-only",)])
+def test_a_page_that_cannot_be_written_is_noticed_before_the_work(tandem, tmp_path, done_at_once, taken, only) -> None:
+    (tmp_path / taken).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / taken).touch()
+    _folder(tmp_path).mkdir(parents=True)
+    flags = ("--size", "tiny", "--runs-dir", tmp_path, "--output", tmp_path / "page", *only)
+    status, _, err = tandem("study", "agent-centric", *flags)
+    assert (status, err.startswith(f"tandem: cannot write {tmp_path / 'page'}")) == (2, True)
+    assert len(err.splitlines()) == 1
+    assert done_at_once == []
 
 
 _ROW = {"factor": 1.0, "scores": {"1": [0.5]}}
