@@ -18,6 +18,7 @@ from experiments.flags import say
 from experiments.progress import Steps
 from experiments.train import RunFailed
 from marl import TrainConfig, checkpoint
+from marl.files import alone
 from marl.pretrain import NotFinite, Pretraining, held_out_errors, held_out_sample, pretrain
 from marl.pretrain_config import PretrainConfig
 from marl.pretrain_errors import ErrorRow
@@ -49,6 +50,16 @@ def pretrain_command(args: list[str]) -> int:
     if {"-h", "--help"} & set(args) and args[0].startswith("-"):
         say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\n\n`tandem pretrain PRESET --help` lists the fields.")
         return 0
+    preset, run, command = parse_pretrain(args)
+    if command.dry_run:
+        say(json.dumps(runs.describe(named(preset), command.config), indent=2))
+        return 0
+    pretrain_run(preset, command.config, command.runs_dir, resume=run, args=args)
+    return 0
+
+
+def parse_pretrain(args: list[str]) -> tuple[str, Path | None, PretrainCommand]:
+    """(preset, run to go on with, flags) of a pre-training's command. Raises ValueError for whatever does not fit."""
     name, rest = flags.split_name(args)
     resume, rest = flags.take(rest, "--resume")
     if (name is None) == (resume is None):
@@ -64,17 +75,12 @@ def pretrain_command(args: list[str]) -> int:
         default=PretrainCommand(config=stored),
         about=f"{pretrain_command.__doc__} The defaults are those of {run or f'preset {name}'}.",
     )
-    config = command.config
-    if not config.data:
+    if not command.config.data:
         raise flags.FlagError(f"--data is missing: the folder of a recording (`tandem record`); usage: {USAGE}")
-    config = replace(config, data=str(Path(config.data).absolute()))  # a run may go on from another folder
+    config = replace(command.config, data=str(Path(command.config.data).absolute()))  # to go on from another folder
     if run is not None:
         _check_resumable(run, stored, config)
-    if command.dry_run:
-        say(json.dumps(runs.describe(named(preset), config), indent=2))
-        return 0
-    pretrain_run(preset, config, command.runs_dir, resume=run, args=args)
-    return 0
+    return preset, run, replace(command, config=config)
 
 
 def named(preset: str) -> str:
@@ -131,36 +137,46 @@ def pretrain_run(
 
     Raises: ValueError before anything is written; RunFailed for an error on the way.
     """
-    source = checkpoint.newest(resume) if resume is not None else None
-    done = checkpoint.progress_of(source)["iterations"] if source else 0
-    _check(config, source, done)  # before a folder is made or a configuration rewritten
     if resume is None:
+        _check(config, None)  # before a folder is made
         run = runs.create(runs_dir, named(preset), config, ["tandem", "pretrain", *(args or [preset])])
         say(f"run folder: {run}")
     else:
         run = resume
-        runs.rewrite_config(run, config)
-    if resume is not None:
-        say(f"going on with {run} from {f'{done:,} steps' if done else 'the beginning'}")
-    say(f"watch it: tensorboard --logdir {run.parent.parent}")
-    try:
-        _train_and_measure(config, run, done if resume is not None else None)
-    except KeyboardInterrupt:
-        say(f"stopped; go on with: tandem pretrain --resume {run}")
-        raise
-    except (NotFinite, ValueError) as error:
-        raise RunFailed(f"{error}; go on from the last checkpoint with: tandem pretrain --resume {run}") from None
+    with alone(run):
+        done = _go_on(run, config) if resume is not None else None
+        say(f"watch it: tensorboard --logdir {run.parent.parent}")
+        try:
+            _train_and_measure(config, run, done)
+        except KeyboardInterrupt:
+            say(f"stopped; go on with: tandem pretrain --resume {run}")
+            raise
+        except (NotFinite, ValueError, OSError) as error:
+            full = isinstance(error, OSError) and error.strerror
+            why = f"cannot write to {error.filename or run}: {full}" if full else error
+            raise RunFailed(f"{why}; go on from the last checkpoint with: tandem pretrain --resume {run}") from None
     say(f"train from it: tandem train {preset} --pretrained {run}")
     return run
 
 
-def _check(config: PretrainConfig, source: Path | None, done: int) -> None:
-    """Raises ValueError for data, a device or a checkpoint that the pre-training could not go on with."""
+def _go_on(run: Path, config: PretrainConfig) -> int:
+    """Notes what changes in a run that goes on. Returns the steps that are done. Raises ValueError as `_check`."""
+    source = checkpoint.newest(run)
+    done = _check(config, source)  # before the configuration is rewritten
+    runs.rewrite_config(run, config)
+    say(f"going on with {run} from {f'{done:,} steps' if source else 'the beginning'}")
+    return done
+
+
+def _check(config: PretrainConfig, source: Path | None) -> int:
+    """Steps that are done. Raises ValueError for data, a device or a checkpoint that it could not go on with."""
+    done = checkpoint.progress_of(source)["iterations"] if source else 0
     if config.steps < done:
         raise ValueError(f"{done:,} steps are done already; give --steps of at least that, got {config.steps:,}")
     pretraining = Pretraining(config, Path())
     if source is not None:
         pretraining.restore(source)
+    return done
 
 
 def _train_and_measure(config: PretrainConfig, run: Path, resume_step: int | None) -> None:

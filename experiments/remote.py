@@ -2,8 +2,9 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from experiments import cluster, flags, jobs
 from experiments.flags import say
+from experiments.pretrain import parse_pretrain
 from experiments.study import parse_study
 from experiments.train import parse_train
 
@@ -51,6 +53,12 @@ SUBMIT_EXAMPLE = "tandem submit train lab2d-harvest-acam --seed 1"
 WHERE = "Without --address the head of `tandem cluster up` is used, or what RAY_API_SERVER_ADDRESS names."
 
 
+SUBMITTED: dict[str, Callable[[list[str]], Any]] = {
+    "train": parse_train, "pretrain": parse_pretrain, "study": parse_study,
+}  # fmt: skip
+"""Command that can be a job -> what reads its flags: a typing error is cheaper here than on the cluster."""
+
+
 def submit_command(args: list[str]) -> int:
     """Runs a training, a pre-training or a whole study as a job on a Ray cluster."""
     address, rest = None, list(args)
@@ -64,14 +72,11 @@ def submit_command(args: list[str]) -> int:
         if flag != "--address":
             raise flags.FlagError(f"{rest[0]!r} is not a flag of submit; usage: {SUBMIT}")
         address, rest = (value, rest[1:]) if equals else (rest[1], rest[2:])
-    if not rest or rest[0] not in ("train", "pretrain", "study"):
+    if not rest or rest[0] not in SUBMITTED:
         got = " ".join(rest) or "nothing"
         raise flags.FlagError(f"only train, pretrain and study can be submitted, got {got!r}; usage: {SUBMIT}")
-    # A typing error is cheaper here than on the cluster.
-    if rest[0] == "study":
-        parse_study(rest[1:])
-    elif rest[0] == "train" and not any(arg.split("=")[0] == "--resume" for arg in rest):
-        parse_train(rest[1:])
+    if rest[0] == "study" or not any(arg.split("=")[0] == "--resume" for arg in rest):  # a run may be there only
+        SUBMITTED[rest[0]](rest[1:])
     logging.getLogger("ray").setLevel(logging.WARNING)
     job_id = jobs.submit(rest, address=address)
     where = f" --address {address}" if address else ""

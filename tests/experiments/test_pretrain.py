@@ -1,5 +1,6 @@
 """`tandem pretrain`, on a recording of football that is made here."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import envs
 from experiments import pretrain as command
 from experiments import report_runs, runs
 from marl.config import TrainConfig
+from marl.files import alone
 from marl.pretrain_errors import ErrorRow
 from marl.recording import record
 
@@ -217,3 +219,31 @@ def test_data_without_a_held_out_episode_makes_no_run_folder(recording, tandem, 
     assert status == 2
     assert "has no held-out moment" in err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.engine("football")
+def test_a_run_is_gone_on_with_once_at_a_time(finished, tandem):
+    before = (finished / "config.json").read_bytes()
+    with alone(finished):
+        status, _, err = tandem("pretrain", "--resume", finished, "--steps", 30)
+    assert (status, err) == (
+        2,
+        f"tandem: another process is at work in {finished}; wait for it, or give another folder\n",
+    )
+    assert (finished / "config.json").read_bytes() == before
+
+
+@pytest.mark.engine("football")
+def test_a_full_disk_is_one_sentence(finished, tandem, tmp_path, monkeypatch):
+    from experiments.tracking import Tracker
+
+    def full(self, step, metrics):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    monkeypatch.setattr(Tracker, "scalars", full)
+    status, _, err = tandem("pretrain", "--resume", run, "--steps", 30)
+    again = f"go on from the last checkpoint with: tandem pretrain --resume {run}"
+    assert (status, err) == (1, f"tandem: cannot write to {run}: No space left on device; {again}\n")
+    assert agents.load(run).meta["pretrain_steps"] == 20
