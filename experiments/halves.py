@@ -6,6 +6,7 @@ pictures.
 """
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +43,10 @@ class Half(Protocol):
 
     def prepare(self, config: Any, *, resume: bool, options: dict[str, Any]) -> None:
         """What a run needs before it starts. Raises ValueError, or an error that names what to install."""
+        ...
+
+    def hold(self, run: Path) -> AbstractContextManager[None]:
+        """Keeps other trainings out of a run folder meanwhile. Raises ValueError where one is at work in it."""
         ...
 
     def position(self, config: Any, run: Path) -> int | None:

@@ -88,22 +88,27 @@ def train_run(
     half = halves.of(config)
     config = half.located(config)
     half.prepare(config, resume=resume is not None, options=options)
-    done = half.position(config, resume) if resume else None
-    if resume and done is not None and (reason := half.finished(config, resume, done)):
-        raise ValueError(reason)
     if resume is None:
         run = runs.create(runs_dir, preset, config, ["tandem", "train", *(args or [preset])])
         say(f"run folder: {run}")
     else:
         run = resume
-        runs.rewrite_config(run, config)
-        say(f"going on with {run} from {f'{done:,} {half.STEPS}' if done else 'the beginning'}")
-    say(f"watch it: tensorboard --logdir {run.parent.parent}")
-    metric = presets.get(preset).metric
-    resume_step = (done or 0) if resume else None
-    with _explained(half, run):
-        half.train(config, run, metric=metric, resume_step=resume_step, options=options)
+    with half.hold(run):
+        done = _go_on(half, config, run) if resume is not None else None
+        say(f"watch it: tensorboard --logdir {run.parent.parent}")
+        with _explained(half, run):
+            half.train(config, run, metric=presets.get(preset).metric, resume_step=done, options=options)
     return run
+
+
+def _go_on(half: halves.Half, config: Any, run: Path) -> int:
+    """Notes what changes in a run that goes on. Returns the steps that are done. Raises ValueError if all are."""
+    done = half.position(config, run)
+    if done is not None and (reason := half.finished(config, run, done)):
+        raise ValueError(reason)
+    runs.rewrite_config(run, config)
+    say(f"going on with {run} from {f'{done:,} {half.STEPS}' if done else 'the beginning'}")
+    return done or 0
 
 
 @contextmanager

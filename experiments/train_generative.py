@@ -1,6 +1,7 @@
 """What `tandem train` does for the generative half (the protocol of experiments/halves.py)."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +15,11 @@ from experiments.evaluate import interval
 from experiments.flags import say
 from experiments.progress import Steps
 from generative import config as configs
+from generative import models
 from generative.checkpoint import Store
 from generative.config import TrainConfig
-from generative.papers.vdm import VDM
+from generative.model import PictureModel
+from generative.papers.vdm import VDMConfig
 from generative.train import NotFinite, open_store, pick_device
 
 if TYPE_CHECKING:
@@ -83,7 +86,11 @@ def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> No
         have = f"has {len(images.classes)} classes" if images.classes else "is unlabelled"
         raise ValueError(f"model.net.classes is {classes}, but {images.name} {have}")
     with torch.device("meta"):  # impossible sizes of a network, without its memory
-        VDM(config.model, images.shape, images.num_levels)
+        models.make(config.model, images.shape, images.num_levels)
+
+
+def hold(run: Path) -> AbstractContextManager[None]:
+    return nullcontext()  # whoever trains holds the checkpoints, perhaps a process of Ray Train
 
 
 def position(config: TrainConfig, run: Path) -> int | None:
@@ -130,7 +137,7 @@ def train(config: TrainConfig, run: Path, *, metric: str, resume_step: int | Non
 
 def _train(
     config: TrainConfig, run: Path, tracker: "Tracker", resume: bool, plain: bool
-) -> tuple[VDM, dict[str, float]]:
+) -> tuple[PictureModel, dict[str, float]]:
     """The trained model, and the numbers of its last evaluation."""
     from experiments import pictures
 
@@ -141,20 +148,19 @@ def _train(
 
         say("starting Ray's workers, 5 to 60 seconds")
     measured: dict[str, float] = {}
+    shown, unit = ("bpd", "bits/dimension") if isinstance(config.model, VDMConfig) else ("loss", "weighted error")
     with Steps("training", config.steps) as steps:
 
         def report(done: int, metrics: dict[str, float]) -> None:
             (run / OUTCOME).unlink(missing_ok=True)  # of an earlier stretch: from now on it is out of date
             tracker.scalars(done, metrics)
             measured.update({tag: value for tag, value in metrics.items() if tag.startswith("eval/")})
-            if "train/bpd" in metrics:
+            if f"train/{shown}" in metrics:
                 share = done / config.steps
                 if config.time_s is not None:
                     share = max(share, metrics["time/train_s"] / config.time_s)
                 speed = f"{metrics['time/images_per_s']:.0f} images/s"
-                steps.update(
-                    share * config.steps, f"{done:,} steps, {metrics['train/bpd']:.3f} bits/dimension, {speed}"
-                )
+                steps.update(share * config.steps, f"{done:,} steps, {metrics[f'train/{shown}']:.3f} {unit}, {speed}")
 
         def look(done: int, view: "View") -> None:
             pictures.draw(tracker, done, view)
@@ -164,7 +170,7 @@ def _train(
 
 
 def _finish(
-    model: VDM, measured: dict[str, float], config: TrainConfig, run: Path, tracker: "Tracker", metric: str
+    model: PictureModel, measured: dict[str, float], config: TrainConfig, run: Path, tracker: "Tracker", metric: str
 ) -> None:
     """What came out: evaluation.json, the HPARAMS page, and a few lines for the person."""
     done = int(model.meta["step"]) if model.meta else config.steps

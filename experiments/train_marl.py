@@ -1,5 +1,6 @@
 """What `tandem train` does for the MARL half (the protocol of experiments/halves.py)."""
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ from marl import (
     TrainConfig,
 )
 from marl.evaluation import read_jsonl, summarise, write_jsonl
+from marl.files import alone
 from marl.pretrained import Loaded, describe, load_pretrained
 
 if TYPE_CHECKING:
@@ -102,6 +104,10 @@ def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> No
     OpponentManager(config, Path(), spec)  # an opponent that is not there or does not fit
     if config.pretrained is not None and not resume:
         load_pretrained(TeamNetwork(ObservationSpec.from_team(spec), config.network), config.pretrained)
+
+
+def hold(run: Path) -> AbstractContextManager[None]:
+    return alone(run)
 
 
 def position(config: TrainConfig, run: Path) -> int | None:

@@ -14,9 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import agents
 import envs
-from experiments import presets, runs
+from experiments import cli, presets, runs
 from experiments.train import RunFailed, train_run
 from marl import checkpoint
+from marl.files import alone
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.slow]
 
@@ -218,3 +219,13 @@ def test_a_stopped_run_saves_what_it_has(how, tmp_path) -> None:
     assert saved is not None
     last = json.loads(lines.read_text().splitlines()[-1])
     assert checkpoint.progress_of(saved)["env_steps"] >= last["step"]
+
+
+def test_a_run_is_gone_on_with_once_at_a_time(tmp_path, capsys) -> None:
+    run = runs.create(tmp_path, "tiny-lab2d-harvest-acam", tiny("lab2d-harvest-acam"), [])
+    before = (run / "config.json").read_bytes()
+    with alone(run):
+        status = cli.run(["train", "--resume", str(run), "--env-steps", "999999"])
+    said = f"tandem: another process is at work in {run}; wait for it, or give another folder\n"
+    assert (status, capsys.readouterr().err) == (2, said)
+    assert (run / "config.json").read_bytes() == before
