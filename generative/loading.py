@@ -24,14 +24,19 @@ def load(path: str | Path, device: str = "cpu") -> PictureModel:
             model.json and model.safetensors.
     Raises: ValueError in one sentence if there is no model, or its files are damaged. Nothing is unpickled.
     """
+    return read(*files(path), str(path), device)
+
+
+def files(path: str | Path) -> tuple[bytes, bytes]:
+    """The bytes of model.json and model.safetensors of what `load` takes. Raises ValueError as `load`."""
     store = Store(path)
     if store.fs.exists(f"{store.root}/model.json"):
-        return read(*_files(store), str(path), device)
+        return _files(store)
     config = _run_config(store)
     places = [Store(config.storage)] if config and config.storage else []
     for place in (*places, Store(f"{path}/checkpoints"), store):
         if (step := place.newest()) is not None:
-            return read(place.read(step, "model.json"), place.read(step, "model.safetensors"), place.path(step), device)
+            return place.read(step, "model.json"), place.read(step, "model.safetensors")
     raise ValueError(f"{path} holds no model: no model.json and no checkpoint (a run writes one every minute)")
 
 

@@ -1,0 +1,189 @@
+"""Chains of students: their stages, going on after a kill to the bit, and files that are not what the manifest says."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import generative
+from generative import chain
+from generative.chain import ChainConfig
+from generative.config import OptimSettings, TrainConfig, WatchSettings
+from generative.nets.unet import UNetConfig
+from generative.papers.progressive_distillation import DiffusionConfig
+from generative.train import train
+
+NET = UNetConfig(channels=8, multipliers=(1, 1), blocks=1, attention_resolutions=(), dropout=0.1)
+WATCH = WatchSettings(interval_s=0, images=4, final_images=4, times=1, samples=2, sample_steps=2)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a small model of digits."""
+    run = tmp_path_factory.mktemp("teacher")
+    config = TrainConfig(model=DiffusionConfig(net=NET), optim=OptimSettings(batch=8), watch=WATCH, steps=8, threads=1)
+    train(replace(config, data=replace(config.data, name="digits")), run)
+    return run
+
+
+def settings(start: Path, **changes: Any) -> ChainConfig:
+    plain = ChainConfig(teacher=str(start))
+    optim = replace(plain.optim, batch=8)
+    return replace(
+        plain, **{"from_steps": 8, "updates": 4, "last_updates": 6, "optim": optim, "watch": WATCH, "threads": 1,
+                  "checkpoint_interval_s": 1e-9, "report_interval_s": 1e-9, **changes}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("chains") / "whole"
+    chain.distill(settings(teacher), run)
+    return run
+
+
+def weights(run: Path, steps: int) -> dict[str, torch.Tensor]:
+    return chain.student(run, steps).state_dict()
+
+
+def test_a_chain_has_a_student_for_every_halving(teacher: Path, tmp_path: Path) -> None:
+    said: dict[int, dict[str, float]] = {}
+    looks = []
+    last = chain.distill(
+        settings(teacher), tmp_path / "run", report=lambda step, m: said.setdefault(step, {}).update(m),
+        look=lambda step, view: looks.append((step, len(view.samples))),
+    )  # fmt: skip
+    assert last.config.num_steps == 1
+    assert last.sample(2).shape == (2, 1, 8, 8)
+    assert sorted(said) == list(range(1, 17))  # one curve over 4 + 6 + 6 updates
+    assert [said[step]["chain/sampler_steps"] for step in (4, 5, 16)] == [4, 2, 1]
+    assert looks == [(4, 2), (10, 2), (16, 2)]
+    rates = [said[step]["train/learning_rate_network"] for step in (1, 4, 5, 16)]
+    assert rates == pytest.approx([2e-4, 2e-4 / 4, 2e-4, 2e-4 / 6])
+    manifest = chain.read_manifest(tmp_path / "run")
+    assert [(row["steps"], row["updates"]) for row in manifest["stages"]] == [(4, 4), (2, 6), (1, 6)]
+    assert [chain.student(tmp_path / "run", steps).config.num_steps for steps in (4, 2, 1)] == [4, 2, 1]
+
+
+def test_the_first_student_starts_as_its_teacher_and_each_learns_from_the_one_before(whole: Path) -> None:
+    configs = [chain.student(whole, steps).meta["config"] for steps in (4, 2, 1)]
+    assert [Path(config["teacher"]).name for config in configs] == ["teacher", "000004", "000002"]
+    assert all(config["model"]["net"]["dropout"] == 0 for config in configs)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 7, 12])
+def test_a_chain_that_was_killed_ends_with_the_same_weights(
+    teacher: Path, whole: Path, tmp_path: Path, at: int
+) -> None:
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if step >= at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        chain.distill(settings(teacher), tmp_path / "run", report=report)
+    chain.distill(settings(teacher), tmp_path / "run", resume=True)
+    for steps in (4, 2, 1):
+        one, other = weights(whole, steps), weights(tmp_path / "run", steps)
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_finished_chain_is_left_alone(teacher: Path, whole: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*.safetensors")}
+    chain.distill(settings(teacher), whole, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*.safetensors")} == before
+
+
+def test_the_teacher_is_frozen(teacher: Path, tmp_path: Path, whole: Path) -> None:
+    """What becomes of the teacher's run afterwards changes nothing."""
+    moved = tmp_path / "moved"
+    shutil.copytree(teacher, moved)
+    with pytest.raises(Killed):
+        chain.distill(settings(moved), tmp_path / "run", report=lambda step, m: (_ for _ in ()).throw(Killed))
+    shutil.rmtree(moved)
+    chain.distill(settings(moved), tmp_path / "run", resume=True)
+    one, other = weights(whole, 1), weights(tmp_path / "run", 1)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_model_that_predicts_eps_is_converted_first(tmp_path: Path) -> None:
+    from generative.nets.vdm_unet import VDMUNetConfig
+    from generative.papers.vdm import VDMConfig
+
+    net = VDMUNetConfig(channels=8, blocks=1, dropout=0.1)
+    config = TrainConfig(model=VDMConfig(net=net), optim=OptimSettings(batch=8), watch=WATCH, steps=2, threads=1)
+    train(replace(config, data=replace(config.data, name="digits")), tmp_path / "vdm")
+    chosen = settings(tmp_path / "vdm", convert_updates=3, from_steps=4, to=2)
+    assert chain.distill(chosen, tmp_path / "run").config.num_steps == 2
+    rows = chain.read_manifest(tmp_path / "run")["stages"]
+    assert [(row["stage"], row["updates"]) for row in rows] == [("convert", 3), ("000002", 6)]
+    converted = generative.load(tmp_path / "run" / "stages" / "convert")
+    assert (converted.config.prediction, converted.config.num_steps) == ("v", 0)
+
+
+def copied(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("part", ["teacher", "stages/000004", "stages/000001"])
+def test_files_that_are_not_the_manifests_are_refused(teacher: Path, whole: Path, tmp_path: Path, part: str) -> None:
+    run = copied(whole, tmp_path)
+    manifest = chain.read_manifest(run)
+    row = manifest["teacher"] if part == "teacher" else next(r for r in manifest["stages"] if r["stage"] in part)
+    row["sha256"] = "0" * 64
+    (run / chain.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=rf"the weights in .*{part} are not those that .*chain.json names"):
+        chain.distill(settings(teacher), run, resume=True)
+
+
+def test_a_finished_student_that_is_gone_is_said(teacher: Path, whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path)
+    shutil.rmtree(run / "stages" / "000002")
+    with pytest.raises(ValueError, match="000002 holds no model"):
+        chain.distill(settings(teacher), run, resume=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": "other"}', '{"format": "tandem-chain-1"}'])
+def test_a_damaged_manifest_is_one_sentence(teacher: Path, whole: Path, tmp_path: Path, text: str) -> None:
+    run = copied(whole, tmp_path)
+    (run / chain.MANIFEST).write_text(text)
+    with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain"):
+        chain.distill(settings(teacher), run, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": ""}, "a chain needs a teacher"),
+        ({"teacher": "/nowhere"}, "/nowhere holds no model"),
+        ({"from_steps": 8, "to": 3}, "8 steps cannot be halved to 3"),
+        ({"updates": 0}, "updates must be positive"),
+    ],
+)
+def test_what_cannot_be_distilled_is_refused_and_nothing_is_written(
+    teacher: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        chain.distill(settings(teacher, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_configuration_or_a_second_chain_is_refused(teacher: Path, whole: Path) -> None:
+    with pytest.raises(ValueError, match="holds a chain with another configuration"):
+        chain.distill(settings(teacher, updates=5), whole, resume=True)
+    with pytest.raises(ValueError, match="holds a chain already"):
+        chain.distill(settings(teacher), whole)
+
+
+def test_a_student_can_go_on_where_a_chain_ended(whole: Path, tmp_path: Path) -> None:
+    student = whole / "stages" / "000002"
+    assert chain.distill(settings(student, from_steps=2), tmp_path / "run").config.num_steps == 1
+    with pytest.raises(ValueError, match="the teacher takes 2 steps; --from-steps must be that, got 8"):
+        chain.distill(settings(student), tmp_path / "other")
