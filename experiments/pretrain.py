@@ -152,8 +152,8 @@ def pretrain_run(
             say(f"stopped; go on with: tandem pretrain --resume {run}")
             raise
         except (NotFinite, ValueError, OSError) as error:
-            full = isinstance(error, OSError) and error.strerror
-            why = f"cannot write to {error.filename or run}: {full}" if full else error
+            full = isinstance(error, OSError) and error.strerror  # a disk, perhaps
+            why = f"cannot write to {run}: {full}" if full else error
             raise RunFailed(f"{why}; go on from the last checkpoint with: tandem pretrain --resume {run}") from None
     say(f"train from it: tandem train {preset} --pretrained {run}")
     return run
