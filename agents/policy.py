@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +43,11 @@ class Policy:
         """Facts about its making: environment configuration, steps trained, evaluation mode."""
 
     @property
+    def untrained(self) -> bool:
+        """Whether its head for actions is as it was born: a pre-training sees no actions."""
+        return "policy" in self.meta.get("untrained", ())
+
+    @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
@@ -71,11 +77,13 @@ class Policy:
             deterministic: the most likely action; otherwise a sample.
             rng: source of randomness for samples; a fresh one if omitted.
         Returns: int64 [A] or [B, A], or for PettingZoo a dictionary agent -> int.
-        Raises: ValueError where the observations do not fit the network.
+        Raises: ValueError where the observations do not fit the network. Warns where the policy is `untrained`.
         """
         if observations and all(isinstance(value, Mapping) for value in observations.values()):
             actions = self.act(self._team_of(observations), deterministic=deterministic, rng=rng)
             return {agent: int(action) for agent, action in zip(observations, actions, strict=True)}
+        if self.untrained:
+            warnings.warn("a pre-trained policy whose head for actions is untrained acts at random", stacklevel=2)
         single = np.ndim(observations.get("mask", 0)) == 1
         arrays = {key: np.asarray(value) for key, value in observations.items()}
         batch = self._fit({key: value[None] for key, value in arrays.items()} if single else arrays)

@@ -129,6 +129,17 @@ def test_lists_and_float64_will_do(specs, network, observe):
     assert (policy.act(listed | {"extra": [1, 2]}) == policy.act(batch)).all()
 
 
+def test_an_untrained_head_is_told_when_it_acts(specs, network, observe, recwarn):
+    obs = arrays(observe(specs["features"], 1))
+    trained, pretrained = (Policy(network(specs["features"]), meta) for meta in (None, {"untrained": ["policy"]}))
+    trained.act(obs)
+    pretrained.output(obs)  # its tokens and attention are trained
+    assert not trained.untrained
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="head for actions is untrained"):
+        pretrained.act(obs)
+
+
 def edit(folder, change):
     data = json.loads((folder / "policy.json").read_text())
     change(data)
