@@ -49,9 +49,14 @@ def to_json(settings: EnvConfig) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> EnvConfig:
-    """The inverse of `to_json`. Raises ValueError as `config`."""
-    options = {key: value for key, value in data.items() if key not in ("suite", "level")}
-    return config(f"{data['suite']}/{data['level']}", **options)
+    """The inverse of `to_json`. Raises ValueError as `config`, and for data of another form."""
+    try:
+        options = {key: value for key, value in data.items() if key not in ("suite", "level")}
+        return config(f"{data['suite']}/{data['level']}", **options)
+    except KeyError as error:
+        raise ValueError(f"the description of an environment has no field {error}") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"not the description of an environment: {error}") from None
 
 
 def for_evaluation(settings: EnvConfig) -> EnvConfig:

@@ -111,6 +111,8 @@ def check(command: EvalCommand) -> None:
 def environment(command: EvalCommand) -> envs.EnvConfig:
     """Where to play: what --env names, else what the policy was made for."""
     if command.env is not None:
+        if command.run not in NAMES:
+            runs.tell_untrained(Path(command.run))
         return envs.config(command.env)
     if command.run in NAMES:
         raise ValueError(f"{command.run} plays anything; name an environment with --env")

@@ -5,7 +5,6 @@ experiments/train_marl.py and experiments/train_generative.py. So a diffusion ru
 pictures.
 """
 
-import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,13 +105,21 @@ def name_of(config: Any) -> str:
     return type(config).__module__.partition(".")[0]
 
 
+def record_of(run: str | Path) -> AbstractContextManager[dict[str, Any]]:
+    """What the config.json of a run says. Raises ValueError in one sentence for a damaged one, or for whatever goes
+    wrong inside."""
+    from agents.reading import json_of  # of the other half, which a generative run needs for nothing else
+
+    return json_of(Path(run) / "config.json", "the configuration of a run")
+
+
 def name_at(path: str | Path) -> str:
     """Which half a run folder, checkpoint or model folder is of; MARL, whose verbs came first, for anything else."""
     if "://" in str(path):
         return GENERATIVE  # only its runs live under URLs
-    path = Path(path)
     try:
-        return json.loads((path / "config.json").read_text()).get("half", MARL)
-    except (OSError, ValueError, AttributeError, RecursionError):
-        found = (path.glob(pattern) for pattern in ("model.json", "*/model.json", "checkpoints/*/model.json"))
-        return GENERATIVE if any(map(any, found)) else MARL
+        with record_of(path) as record:
+            return record.get("half", MARL)
+    except ValueError:
+        patterns = ("model.json", "*/model.json", "checkpoints/*/model.json")
+        return GENERATIVE if any(any(Path(path).glob(pattern)) for pattern in patterns) else MARL

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import files, halves
+from experiments.flags import say
 
 if TYPE_CHECKING:
+    import agents
     import envs
 
 _PACKAGES = ("tandem-lab", "torch", "ray", "numpy", "pillow", "gymnasium", "gfootball", "dmlab2d")
@@ -111,35 +113,50 @@ def read(run: Path) -> tuple[str, Any]:
     path = run / "config.json"
     if not path.is_file():
         raise ValueError(f"{run} is not a run folder: it has no config.json (runs are at runs/PRESET/TIME-SEED)")
-    try:
-        record = json.loads(path.read_text())
+    with halves.record_of(run) as record:
         if "kind" in record:
             raise ValueError(f"it is of `tandem {record['kind']}`, not of `tandem train`")
+        for name, kind in (("preset", str), ("config", dict)):
+            if not isinstance(record[name], kind):
+                raise ValueError(f"{name} is {record[name]!r}")
         return record["preset"], config_from_json(record["config"], record.get("half", halves.MARL))
-    except KeyError as error:
-        raise ValueError(f"{path} cannot be read: {error} is missing") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as the configuration of a run: {error}") from None
 
 
 def environment_of(path: Path) -> "envs.EnvConfig":
-    """The environment that a run, checkpoint or policy folder was made for. Raises ValueError."""
-    import agents
+    """The environment that a run, checkpoint or policy folder was made for. Raises ValueError.
+
+    Whoever asks is about to let it play, so a policy that has not learnt to is named in a line.
+    """
     import envs
+    from agents.reading import check_types
 
     if halves.name_at(path) != halves.MARL:
         raise ValueError(f"{path} is of the generative half: it has no environment")
     if (path / "config.json").is_file():
         return read(path)[1].env
-    meta = agents.load(path).meta
+    meta = tell_untrained(path).meta
     if "env" not in meta:
         raise ValueError(f"{path} does not say which environment it was made for; name one with --env")
-    return envs.from_json(meta["env"])
+    try:
+        env = envs.from_json(meta["env"])
+        check_types(env)
+    except ValueError as error:
+        raise ValueError(f"{path} does not say which environment it was made for: {error}") from None
+    return env
+
+
+def tell_untrained(path: Path) -> "agents.Policy":
+    """The policy at `path`, and a line for the person if its head for actions is untrained. Raises ValueError."""
+    import agents
+
+    policy = agents.load(path)
+    if policy.untrained:
+        say(f"{path} was only pre-trained: its head for actions is untrained, so it acts at random")
+    return policy
 
 
 def rewrite_config(run: Path, config: Any) -> None:
     """Notes a changed budget or pace of a run that goes on."""
-    path = run / "config.json"
-    record = json.loads(path.read_text())
-    record["config"] = config_to_json(config)
-    files.write_text(path, json.dumps(record, indent=2))
+    with halves.record_of(run) as record:
+        record["config"] = config_to_json(config)
+    files.write_text(run / "config.json", json.dumps(record, indent=2))

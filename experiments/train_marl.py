@@ -10,6 +10,7 @@ import tyro
 import agents
 import envs
 from agents import ObservationSpec, Policy, TeamNetwork
+from agents.reading import check_types
 from experiments import halves, runs
 from experiments.evaluate_marl import evaluate_with_progress, interval
 from experiments.flags import say
@@ -70,11 +71,13 @@ def from_json(data: dict[str, Any]) -> TrainConfig:
     try:
         parts = {name: cls(**_tuples(data[name])) for name, cls in _PARTS.items()}
         rest = {key: value for key, value in data.items() if key not in _PARTS and key != "env"}
-        return TrainConfig(env=envs.from_json(data["env"]), **parts, **rest)
+        config = TrainConfig(env=envs.from_json(data["env"]), **parts, **rest)
     except KeyError as error:
         raise ValueError(f"{error} is missing") from None
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"a field does not exist or fit: {error}") from None
+    check_types(config)
+    return config
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

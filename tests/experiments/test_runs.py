@@ -1,14 +1,21 @@
 """Run folders and the sink: whole or not there, readable by others, purged on resume."""
 
 import json
+import os
+from functools import reduce
+from operator import getitem
 
+import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from experiments import presets, runs
+import envs
+from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
+from envs.fakes import make_spec
+from experiments import evaluate_marl, presets, runs
 from experiments.tracking import Tracker, flatten, write_video
 
 
@@ -28,6 +35,99 @@ def test_a_new_folder_is_complete_from_its_first_moment(tmp_path) -> None:
     assert {"preset", "config", "seed", "git_sha", "versions", "command"} == set(record)
     assert {"python", "torch", "ray"} <= set(record["versions"])
     assert sorted(path.name for path in first.parent.iterdir()) == sorted([first.name, second.name])
+
+
+DAMAGE = {
+    "preset": (None, 3, ["football-empty-goal"]),
+    "half": ([], {}, 3, "other"),
+    "kind": ([], "pretrain"),
+    "config": (None, [], "x", {}),
+    "config.env": (None, [], "football", {}, {"suite": [], "level": "x"}, {"suite": "football", "level": {}}),
+    "config.env.level": (3, [], {}, "no such"),
+    "config.env.players": ("2", 2.0, True, 10**17, [1]),
+    "config.env.builtin_ai": ("yes", 1, None),
+    "config.env.name": ("x",),
+    "config.network": (None, 3, [], "x"),
+    "config.network.width": ("64", 64.0, None, 10**400),
+    "config.network.residual": ("no", 0),
+    "config.network.arm": ([], {}, None),
+    "config.ppo": ([1], "ppo"),
+    "config.ppo.learning_rate": ("fast", [1], True, float("nan"), float("inf"), 10**400),
+    "config.ppo.epochs": (1.5, "4"),
+    "config.prediction.kinds": (3, "ball", [3], [[]], {}),
+    "config.opponent.policy": (3, []),
+    "config.runners.num_envs": (2.5, None),
+    "config.evaluation.deterministic": ("no",),
+    "config.pretrained": (3, [], {}),
+    "config.seed": ("0", 0.5, None, -(10**400)),
+    "config.device": ([], {}, 3),
+    "config.time_s": ("60", []),
+}
+"""Field of a run's config.json -> what it cannot be."""
+
+
+@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in DAMAGE.items() for value in values])
+def test_a_field_of_a_configuration_that_cannot_be_is_one_sentence(field, value, tmp_path) -> None:
+    *tables, name = field.split(".")
+    record = json.loads(json.dumps(runs.describe("football-empty-goal", presets.get("football-empty-goal").make())))
+    reduce(getitem, tables, record)[name] = value
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"config.json cannot be read as the configuration of a run: ") as caught:
+        runs.read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("[" * 100_000), lambda path: path.write_bytes(b"\xff")])
+def test_a_configuration_that_is_none_is_one_sentence(make, tmp_path) -> None:
+    make(tmp_path / "config.json")
+    with pytest.raises(ValueError, match=r"config.json cannot be read as the configuration of a run: "):
+        runs.read(tmp_path)
+    with pytest.raises(ValueError, match=r"config.json cannot be read as the configuration of a run: "):
+        runs.rewrite_config(tmp_path, presets.get("football-empty-goal").make())
+
+
+def test_a_pipe_keeps_nobody_waiting(tmp_path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    for read in (runs.read, runs.environment_of):
+        with pytest.raises(ValueError, match=r"has no config.json|holds no policy"):
+            read(tmp_path)
+
+
+ENV = envs.to_json(envs.config("lab2d/commons_harvest"))
+
+
+def save_policy(folder, **meta):
+    spec = ObservationSpec.from_team(make_spec(gym.spaces.Box(-1, 1, (3, 6), np.float32)))
+    return Policy(TeamNetwork(spec, NetworkConfig(width=8, hidden=8)), meta).save(folder)
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({}, "has no field 'suite'"),
+        ({"suite": "lab2d"}, "has no field 'level'"),
+        ({**ENV, "players": "2"}, "not the description of an environment"),
+        ({**ENV, "players": 7.0}, "players must be "),
+        ({**ENV, "zap": "no"}, "zap must be true or false, got 'no'"),
+        ({**ENV, "colour": 1}, "option of lab2d 'colour' does not exist"),
+    ],
+)
+def test_a_policys_environment_that_cannot_be_is_one_sentence(env, why, tmp_path) -> None:
+    policy = save_policy(tmp_path / "policy", env=env)
+    with pytest.raises(ValueError, match=f"policy does not say which environment it was made for: .*{why}"):
+        runs.environment_of(policy)
+
+
+def test_a_policy_that_has_not_learnt_to_act_is_named_in_a_line(tmp_path, capsys) -> None:
+    trained = save_policy(tmp_path / "trained", env=ENV)
+    pretrained = save_policy(tmp_path / "pretrained", env=ENV, pretrained=True, untrained=["policy", "value"])
+    assert runs.environment_of(trained) == envs.from_json(ENV)
+    assert capsys.readouterr().out == ""
+    line = f"{pretrained} was only pre-trained: its head for actions is untrained, so it acts at random\n"
+    assert runs.environment_of(pretrained) == envs.from_json(ENV)
+    assert capsys.readouterr().out == line
+    evaluate_marl.environment(evaluate_marl.EvalCommand(run=str(pretrained), env="lab2d/clean_up"))
+    assert capsys.readouterr().out == line
 
 
 def test_scalars_reach_tensorboard_and_json_lines(tmp_path) -> None:
