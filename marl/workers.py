@@ -42,8 +42,10 @@ def spread(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int)
             "a process that played was ended from outside (perhaps for want of memory); give the same command again"
         ) from None
     finally:
-        ours.close()
+        for process in list((pool._processes or {}).values()):  # those too that are still importing, for seconds
+            process.terminate()
         pool.shutdown(cancel_futures=True)
+        ours.close()
         lifeline.close()
 
 
@@ -67,6 +69,6 @@ def _start(lifeline: Connection) -> None:
 
 
 def _end_with(lifeline: Connection) -> None:
-    """Ends this process when the other end of the pipe is closed: by `spread`, or by the system if it was killed."""
+    """Ends this process when the other end of the pipe is closed, as the system does where `spread` was killed."""
     lifeline.poll(None)
     os._exit(1)
