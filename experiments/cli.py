@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "eval": ("experiments.evaluate:eval_command", "held-out episodes beside the random policy; bits per dimension"),
     "play": ("experiments.play:play_command", "a match, or a team at work, in the browser as it is played"),
+    "distill": (
+        "experiments.distill:distill_command",
+        "students of a diffusion model that take ever fewer steps (progressive distillation)",
+    ),
     "sample": ("experiments.sample:sample_command", "pictures from a trained diffusion model"),
     "video": ("experiments.video:video_command", "write a clip with attention maps"),
     "attention": (

@@ -35,12 +35,13 @@ class SampleCommand:
     """A run folder or URL (its newest checkpoint), a checkpoint, or a folder with a model."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many pictures."""
-    steps: int = 256
-    """Denoising steps of each."""
-    sampler: str = "ancestral"
-    """ancestral (the paper's), ddim, heun or dpm++."""
-    schedule: Literal["cosine", "own"] = "cosine"
-    """Where the steps lie: a cosine between the model's ends, which looks better, or the model's own schedule."""
+    steps: int | None = None
+    """Denoising steps of each; 256 if omitted, or what a distilled model was trained for."""
+    sampler: str | None = None
+    """ancestral, ddim, heun or dpm++; the model's paper's if omitted."""
+    schedule: Literal["cosine", "own"] | None = None
+    """Where the steps lie: a cosine between the model's ends, or the model's own schedule; a VDM's pictures look better
+    with a cosine, which is what it has if omitted, and a distilled model needs its own."""
     seed: int = 0
     """Picture i depends on the seed and i alone."""
     label: str | None = None
@@ -66,19 +67,22 @@ def sample_command(args: list[str]) -> int:
     label = _labels(command, model)
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
-    options = {"steps": command.steps, "sampler": command.sampler, "own_schedule": command.schedule == "own"}
-    pictures = draw(model, command.n, seed=command.seed, label=label, **options)
-    _write(command, model, pictures)
+    steps, sampler = command.steps or model.steps, command.sampler or model.sampler
+    schedules = {"cosine": cosine_like(model.schedule), "own": model.schedule, None: None}
+    options = {"seed": command.seed, "label": label, "schedule": schedules[command.schedule]}
+    pictures = draw(model, command.n, steps=steps, sampler=sampler, **options)
+    _write(command, model, pictures, f"{steps} steps of {sampler}")
     return 0
 
 
 def _check(command: SampleCommand) -> None:
     for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
-        if getattr(command, name) < least:
-            raise ValueError(f"--{name} must be at least {least}, got {getattr(command, name)}")
-    if command.steps > MOST_STEPS:
+        value = getattr(command, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    if (command.steps or 0) > MOST_STEPS:
         raise ValueError(f"--steps must be at most {MOST_STEPS:,}, got {command.steps}")
-    if command.sampler not in SAMPLERS:
+    if command.sampler is not None and command.sampler not in SAMPLERS:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
     for path, suffix in ((command.output, ".png"), (command.npz, ".npz")):
         if path is not None and path.suffix.lower() != suffix:
@@ -104,14 +108,14 @@ def _labels(command: SampleCommand, model: "PictureModel") -> Any:
 
 
 def draw(
-    model: "PictureModel", n: int, *, steps: int, sampler: str, seed: int, label: Any = None, own_schedule: bool = False
+    model: "PictureModel", n: int, *, steps: int, sampler: str, seed: int, label: Any = None, schedule: Any = None
 ) -> np.ndarray:
-    """`model.sample` with a progress bar, in parts, with the steps of a cosine or of the model's own schedule.
+    """`model.sample` with a progress bar, in parts, with steps where they look best if `schedule` is None.
 
     Returns uint8 [n, C, H, W].
     """
     options: dict[str, Any] = {"steps": steps, "sampler": sampler, "seed": seed}
-    options["schedule"] = None if own_schedule else cosine_like(model.schedule)
+    options["schedule"] = schedule or model.sampling_schedule
     parts = [range(first, min(first + AT_ONCE, n)) for first in range(0, n, AT_ONCE)]
     pictures = []
     with Steps("sampling", n * steps) as progress:
@@ -126,7 +130,7 @@ def draw(
     return np.concatenate(pictures)
 
 
-def _write(command: SampleCommand, model: "PictureModel", pictures: np.ndarray) -> None:
+def _write(command: SampleCommand, model: "PictureModel", pictures: np.ndarray, how: str) -> None:
     from experiments.pictures import grid
     from experiments.tracking import write_png  # imports TensorBoard
 
@@ -136,5 +140,5 @@ def _write(command: SampleCommand, model: "PictureModel", pictures: np.ndarray) 
         with files.whole(command.npz) as temporary:
             np.savez_compressed(temporary, pictures=pictures, num_levels=model.num_levels)
         where += f" and {command.npz}"
-    said = f"{len(pictures)} pictures, {command.steps} steps of {command.sampler}, seed {command.seed}"
+    said = f"{len(pictures)} pictures, {how}, seed {command.seed}"
     say(f"{where} ({said}; trained for {model.meta['step']:,} steps)")

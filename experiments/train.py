@@ -96,7 +96,7 @@ def train_run(
     with half.hold(run):
         done = _go_on(half, config, run) if resume is not None else None
         say(f"watch it: tensorboard --logdir {run.parent.parent}")
-        with _explained(half, run):
+        with explained(half, f"tandem train --resume {run}"):
             half.train(config, run, metric=presets.get(preset).metric, resume_step=done, options=options)
     return run
 
@@ -112,9 +112,9 @@ def _go_on(half: halves.Half, config: Any, run: Path) -> int:
 
 
 @contextmanager
-def _explained(half: halves.Half, run: Path) -> Iterator[None]:
-    """An error that is not its own explanation keeps its traceback, and whatever ends a run says how to go on."""
-    again = f"tandem train --resume {run}"
+def explained(half: halves.Half, again: str) -> Iterator[None]:
+    """An error that is not its own explanation keeps its traceback, and whatever ends a run says how to go on: `again`
+    is the command."""
     try:
         yield
     except KeyboardInterrupt:

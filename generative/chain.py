@@ -36,7 +36,7 @@ Train = Callable[..., PictureModel]
 class ChainConfig:
     """A chain of students."""
 
-    KIND: ClassVar[str] = "chain"
+    KIND: ClassVar[str] = "distill"
     """What a run folder's config.json says that it holds."""
 
     teacher: str = ""
@@ -273,6 +273,16 @@ def _finish(run: Path, stage: Stage, metrics: dict[str, float]) -> None:
         }
     )
     _write(run / MANIFEST, json.dumps(manifest, indent=2).encode())
+
+
+def position(chain: list[Stage], run: Path) -> int:
+    """Optimiser steps that are done, over all stages."""
+    done = 0
+    for stage in chain:
+        if (step := Store(stage.folder / "checkpoints").newest()) is None:
+            break
+        done = stage.first + step
+    return done
 
 
 def student(run: str | Path, steps: int) -> PictureModel:

@@ -11,6 +11,7 @@ from generative.models import ModelConfig
 from generative.papers.vdm import VDMConfig
 
 Device = Literal["auto", "cpu", "cuda"]
+T = typing.TypeVar("T")
 
 
 def positive(owner: object, *names: str) -> None:
@@ -144,14 +145,19 @@ class TrainConfig:
             )
 
 
-def to_json(config: TrainConfig) -> dict[str, Any]:
+def to_json(config: Any) -> dict[str, Any]:
     """The configuration as plain data, as a JSON file gives it back."""
     return json.loads(json.dumps(asdict(config)))
 
 
 def from_json(data: dict[str, Any]) -> TrainConfig:
     """The inverse of `to_json`. Raises ValueError naming the field that does not exist or fit."""
-    return _read(TrainConfig, data, "")
+    return read(TrainConfig, data)
+
+
+def read(cls: type[T], data: dict[str, Any]) -> T:
+    """A configuration of any class from plain data. Raises ValueError naming the field that does not exist or fit."""
+    return _read(cls, data, "")
 
 
 def _read(cls: type, data: Any, where: str) -> Any:

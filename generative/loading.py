@@ -20,8 +20,8 @@ def load(path: str | Path, device: str = "cpu") -> PictureModel:
     model.elbo(...).
 
     Args:
-        path: a run folder or URL (its newest checkpoint), a folder of checkpoints, one checkpoint, or a folder with
-            model.json and model.safetensors.
+        path: a run folder or URL (its newest checkpoint; of a chain its last student), a folder of checkpoints, one
+            checkpoint, or a folder with model.json and model.safetensors.
     Raises: ValueError in one sentence if there is no model, or its files are damaged. Nothing is unpickled.
     """
     return read(*files(path), str(path), device)
@@ -32,6 +32,8 @@ def files(path: str | Path) -> tuple[bytes, bytes]:
     store = Store(path)
     if store.fs.exists(f"{store.root}/model.json"):
         return _files(store)
+    if (student := _last_student(store)) is not None:
+        return files(f"{path}/{student}")
     config = _run_config(store)
     places = [Store(config.storage)] if config and config.storage else []
     for place in (*places, Store(f"{path}/checkpoints"), store):
@@ -72,6 +74,20 @@ def _files(store: Store) -> tuple[bytes, bytes]:
     except OSError as error:
         raise ValueError(f"{store.root} is not a whole model: {error}") from None
     return about, weights
+
+
+def _last_student(store: Store) -> str | None:
+    """Where the last finished student lies in the folder of a chain (generative/chain.py); None in other folders."""
+    path = f"{store.root}/chain.json"
+    if not store.fs.exists(path):
+        return None
+    try:
+        done = [str(row["stage"]) for row in json.loads(store.fs.cat_file(path))["stages"]]
+    except (OSError, *_ODD) as error:
+        raise ValueError(f"{path} cannot be read as a chain: {error!r}") from None
+    if not done or not done[-1].isalnum():
+        raise ValueError(f"{store.root} is a chain without a finished student")
+    return f"stages/{done[-1]}"
 
 
 def _run_config(store: Store) -> TrainConfig | None:

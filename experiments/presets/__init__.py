@@ -34,9 +34,10 @@ def _rows() -> Iterator[Iterator[dict[str, Any]]]:
     from experiments.presets import teams
 
     yield teams.rows()
-    from experiments.presets import pictures
+    from experiments.presets import few_steps, pictures
 
     yield pictures.rows()
+    yield few_steps.rows()
 
 
 def get(name: str) -> Preset:

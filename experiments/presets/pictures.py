@@ -171,7 +171,7 @@ def tiny(config: TrainConfig) -> TrainConfig:
     """A few steps of a small network of the same kind, on the same set."""
     net = replace(config.model.net, channels=8, blocks=1)
     if isinstance(net, UNetConfig):
-        net = replace(net, multipliers=(1, 1))
+        net = replace(net, multipliers=(1, 1), head_channels=None, heads=1)
     return replace(
         config,
         model=replace(config.model, net=net),

@@ -151,6 +151,14 @@ def test_a_finished_student_that_is_gone_is_said(teacher: Path, whole: Path, tmp
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": "other"}', '{"format": "tandem-chain-1"}'])
+def test_a_chain_that_cannot_be_read_holds_no_model(whole: Path, tmp_path: Path, text: str) -> None:
+    run = copied(whole, tmp_path)
+    (run / chain.MANIFEST).write_text(text)
+    with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain|without a finished student"):
+        generative.load(run)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": "other"}', '{"format": "tandem-chain-1"}'])
 def test_a_damaged_manifest_is_one_sentence(teacher: Path, whole: Path, tmp_path: Path, text: str) -> None:
     run = copied(whole, tmp_path)
     (run / chain.MANIFEST).write_text(text)
@@ -173,6 +181,12 @@ def test_what_cannot_be_distilled_is_refused_and_nothing_is_written(
     with pytest.raises(ValueError, match=message):
         chain.distill(settings(teacher, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_loading_a_chain_gives_its_last_student(whole: Path) -> None:
+    assert generative.load(whole).config.num_steps == 1
+    manifest = chain.read_manifest(whole)
+    assert [row["steps"] for row in manifest["stages"]] == [4, 2, 1]
 
 
 def test_another_configuration_or_a_second_chain_is_refused(teacher: Path, whole: Path) -> None:

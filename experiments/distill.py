@@ -1,0 +1,179 @@
+"""`tandem distill`: a chain of students of a trained diffusion model, each with half the steps of the one before."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+import generative
+from experiments import flags, halves, pictures, runs
+from experiments.flags import say
+from experiments.progress import Steps
+from experiments.train import explained
+from generative import chain
+from generative import config as configs
+from generative.chain import ChainConfig, Stage
+
+if TYPE_CHECKING:
+    from experiments.tracking import Tracker
+
+EXAMPLE = "tandem distill runs/pd-mnist/20260101-120000-0 --from-steps 256 --to 1"
+USAGE = "tandem distill RUN [--to N] [--from-steps N] [--field value ...] | tandem distill --resume CHAIN"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillCommand:
+    """Flags of `tandem distill`."""
+
+    config: Annotated[ChainConfig, tyro.conf.arg(name="")]
+    runs_dir: Path = Path("runs")
+    """Where run folders go."""
+    dry_run: bool = False
+    """Print the stages and the resolved configuration, and stop."""
+    plain: bool = False
+    """Train in this process, without Ray."""
+
+
+def distill_command(args: list[str]) -> int:
+    """Distils a trained diffusion model into students of ever fewer sampling steps."""
+    if {"-h", "--help"} & set(args) and args[0].startswith("-"):
+        say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\n\n`tandem distill RUN --help` lists the fields.")
+        return 0
+    run, command = parse_distill(args)
+    if command.dry_run:
+        for stage in _plan(command.config, run or Path("CHAIN")):
+            say(f"stage {stage.name}: {stage.config.steps:,} optimiser steps, from {stage.first:,}")
+        say(json.dumps(runs.describe(named(command.config), command.config), indent=2))
+        return 0
+    distill_run(command.config, command.runs_dir, resume=run, args=args, plain=command.plain)
+    return 0
+
+
+def parse_distill(args: list[str]) -> tuple[Path | None, DistillCommand]:
+    """(chain to go on with, flags). Raises ValueError for whatever does not fit."""
+    name, rest = flags.split_name(args)
+    resume, rest = flags.take(rest, "--resume")
+    if (name is None) == (resume is None):
+        got = "no run was named" if name is None else f"give a run or --resume CHAIN, not both (got {name!r})"
+        raise flags.FlagError(f"{got}; usage: {USAGE}")
+    run = Path(resume) if resume is not None else None
+    stored = read(run) if run is not None else defaults(str(name))
+    command = flags.parse(
+        DistillCommand,
+        rest,
+        prog=f"tandem distill {name or f'--resume {resume}'}",
+        example=EXAMPLE,
+        default=DistillCommand(config=stored),
+        about=distill_command.__doc__ or "",
+    )
+    if command.plain and command.config.workers != 1:
+        raise ValueError(f"--plain trains in one process; --workers must be 1 then, got {command.config.workers}")
+    if run is not None and chain.fixed(command.config) != chain.fixed(stored):
+        odd = next(n for n, value in chain.fixed(stored).items() if chain.fixed(command.config)[n] != value)
+        raise ValueError(f"{odd} of {run} cannot change when it goes on")
+    if run is None:
+        _plan(command.config, Path("CHAIN"))
+    return run, command
+
+
+def defaults(teacher: str) -> ChainConfig:
+    """The chain of a teacher: batches as it was trained with, steps a third as large. Raises ValueError."""
+    model = generative.load(teacher)
+    trained = configs.from_json(model.meta["config"])
+    plain = ChainConfig()
+    optim = replace(
+        plain.optim,
+        learning_rate=trained.optim.learning_rate / 3,
+        **{name: getattr(trained.optim, name) for name in ("batch", "micro_batches", "bf16", "channels_last")},
+    )
+    place = teacher if "://" in teacher else str(Path(teacher).expanduser().absolute())
+    return replace(plain, teacher=place, from_steps=model.steps, optim=optim, watch=replace(
+        trained.watch, interval_s=0.0, final_images=trained.watch.images
+    ))  # fmt: skip
+
+
+def read(run: Path) -> ChainConfig:
+    """The configuration of a chain's run folder. Raises ValueError if it is none."""
+    if not (run / "config.json").is_file():
+        raise ValueError(f"{run} is not a run folder: it has no config.json (runs are at runs/PRESET/TIME-SEED)")
+    with halves.record_of(run) as record:
+        if record.get("kind") != ChainConfig.KIND:
+            raise ValueError(f"it is of `tandem {record.get('kind', 'train')}`, not of `tandem distill`")
+        return configs.read(ChainConfig, record["config"])
+
+
+def named(config: ChainConfig) -> str:
+    """What the runs of a teacher's chains are called: after the teacher's preset."""
+    try:
+        return f"{json.loads((Path(config.teacher) / 'config.json').read_text())['preset']}-distill"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "distill"
+
+
+def _plan(config: ChainConfig, run: Path) -> list[Stage]:
+    frozen = run / chain.TEACHER
+    return chain.plan(config, run, generative.load(frozen if frozen.is_dir() else config.teacher))
+
+
+def distill_run(
+    config: ChainConfig, runs_dir: Path, *, resume: Path | None = None, args: list[str] | None = None, plain: bool
+) -> Path:
+    """Distils into a new run folder, or on in `resume`, and returns the folder.
+
+    Raises: ValueError before anything is written; experiments.train.RunFailed for an error on the way.
+    """
+    from experiments.tracking import Tracker  # imports TensorBoard
+
+    stages = _plan(config, resume or Path("CHAIN"))
+    if resume is None:
+        run = runs.create(runs_dir, named(config), config, ["tandem", "distill", *(args or [config.teacher])])
+        say(f"run folder: {run}")
+    else:
+        run = resume
+        runs.rewrite_config(run, config)
+    stages = _plan(config, run)
+    done = chain.position(stages, run)
+    if resume is not None:
+        say(f"going on with {run} from {f'{done:,} optimiser steps' if done else 'the beginning'}")
+    say(f"watch it: tensorboard --logdir {run.parent.parent}")
+    with explained(halves.named(halves.GENERATIVE), f"tandem distill --resume {run}"):
+        tracker = Tracker(run, done if resume is not None else None)
+        try:
+            _distill(config, run, stages, tracker, plain)
+        finally:
+            tracker.close()
+    say(f"score it: tandem eval {run} --samples 1000\nsamples:  tandem sample {run} -n 64 -o grid.png")
+    return run
+
+
+def _distill(config: ChainConfig, run: Path, stages: list[Stage], tracker: "Tracker", plain: bool) -> None:
+    if plain:
+        from generative.train import train
+    else:
+        from generative.ray_train import train
+
+        say("starting Ray's workers, 5 to 60 seconds for each stage")
+    by_first = {stage.first + stage.config.steps: stage for stage in stages}
+    with Steps("distilling", stages[-1].first + stages[-1].config.steps) as steps:
+
+        def report(done: int, metrics: dict[str, float]) -> None:
+            tracker.scalars(done, metrics)
+            if "train/loss" in metrics:
+                now = f"{metrics['chain/sampler_steps']:.0f} steps" if metrics["chain/sampler_steps"] else "converting"
+                steps.update(done, f"{now}, error {metrics['train/loss']:.5f}")
+
+        def look(done: int, view: Any) -> None:
+            pictures.draw(tracker, done, view)
+            if (stage := by_first.get(done)) and stage.steps:
+                picture = pictures.grid(view.samples, view.num_levels)
+                say(f"{stage.steps} steps: {tracker.image(f'samples_in_{stage.steps}_steps', done, picture)}")
+
+        chain.distill(config, run, train=train, report=report, look=look, note=say, resume=True)
+    rows = chain.read_manifest(run)["stages"]
+    for row in rows:
+        say(f"stage {row['stage']}: error on test pictures {row['loss']:.5f}, {row['train_s']:.0f} s")
+    tracker.hparams(stages[-1].first + stages[-1].config.steps, configs.to_json(config), {
+        f"chain/loss_{row['stage']}": row["loss"] for row in rows
+    })  # fmt: skip

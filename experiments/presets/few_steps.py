@@ -1,0 +1,116 @@
+"""Presets of models to be distilled (`tandem distill RUN`): a network that predicts v, x0 or both, cosine schedule.
+
+The first three run on any machine. The rest are the rows of Progressive Distillation (arXiv 2202.00512, App E) with its
+hyper-parameters, for a cluster with GPUs; their chains take
+
+    tandem distill RUN --from-steps 8192 --updates 50000 --last-updates 100000 --optim.learning-rate 5e-5  (CIFAR-10)
+    tandem distill RUN --from-steps 1024 --updates 50000 --last-updates 100000 --optim.learning-rate 1e-4  (others)
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from experiments.presets import pictures
+from generative.config import OptimSettings, TrainConfig, WatchSettings
+from generative.data.config import DataConfig
+from generative.nets.unet import UNetConfig
+from generative.papers.progressive_distillation import DiffusionConfig
+
+METRIC = "loss"
+
+
+def base() -> TrainConfig:
+    """What every preset starts from: v with truncated SNR, which the paper finds to be as good as any."""
+    return TrainConfig(
+        model=DiffusionConfig(net=UNetConfig(channels=32, multipliers=(1, 2), attention_resolutions=(4,), dropout=0.0)),
+        optim=OptimSettings(batch=64, learning_rate=1e-3, decay="cosine", ema=0.999, beta2=0.999, weight_decay=0.0),
+        watch=WatchSettings(times=4, sample_steps=64),
+    )
+
+
+def digits() -> TrainConfig:
+    """8x8 digits."""
+    return replace(base(), data=DataConfig(name="digits"), steps=3000)
+
+
+def mnist() -> TrainConfig:
+    """Digits of 28 x 28, padded to 32 x 32."""
+    net = UNetConfig(channels=32, multipliers=(1, 2, 2), attention_resolutions=(8,), dropout=0.0)
+    return replace(
+        base(),
+        model=DiffusionConfig(net=net),
+        data=DataConfig(name="mnist", size=32),
+        watch=WatchSettings(interval_s=600, times=4, final_images=1000, sample_steps=64),
+        steps=6000,
+    )
+
+
+def photos() -> TrainConfig:
+    """Crops of photographs, 32 x 32."""
+    net = UNetConfig(channels=48, multipliers=(1, 2, 2), attention_resolutions=(8,), dropout=0.0)
+    return replace(
+        mnist(),
+        model=DiffusionConfig(net=net),
+        data=DataConfig(name="photos", size=32, downscale=2, channels=3, flip=True),
+        steps=10_000,
+    )
+
+
+def paper(net: UNetConfig, **optim: Any) -> TrainConfig:
+    """What the paper's rows share."""
+    settings = {"learning_rate": 3e-4, "batch": 2048, "weight_decay": 0.0, **optim}
+    return TrainConfig(
+        model=DiffusionConfig(
+            net=replace(net, blocks=3, scale_shift=True, resample_in_block=True), prediction="both"
+        ),
+        optim=OptimSettings(
+            warmup_steps=1000, beta2=0.999, grad_clip=1.0, ema=0.9999, ema_warmup=False, **settings
+        ),
+        watch=WatchSettings(interval_s=3600, images=1024, sample_steps=256),
+        steps=800_000,
+        checkpoint_interval_s=900,
+    )  # fmt: skip
+
+
+def cifar10() -> TrainConfig:
+    """FID 2.57, 3.00, 4.51, 9.12 with 8, 4, 2, 1 steps in the paper."""
+    net = UNetConfig(channels=256, multipliers=(1, 1, 1), attention_resolutions=(16, 8), heads=1, dropout=0.2)
+    config = paper(net, learning_rate=2e-4, batch=128, weight_decay=1e-3)
+    return replace(
+        config, model=replace(config.model, prediction="x0"), data=DataConfig(name="cifar10", flip=True)
+    )  # fmt: skip
+
+
+def imagenet64() -> TrainConfig:
+    """Class-conditional; a figure in the paper."""
+    net = UNetConfig(
+        channels=192, multipliers=(1, 2, 3, 4), attention_resolutions=(32, 16, 8), head_channels=64, dropout=0.1,
+        classes=1000,
+    )  # fmt: skip
+    return replace(paper(net), data=DataConfig(name="imagenet64", flip=True))
+
+
+def lsun() -> TrainConfig:
+    """Bedrooms or churches, 128 x 128; a figure in the paper."""
+    net = UNetConfig(
+        channels=64, multipliers=(1, 2, 4, 6, 8), attention_resolutions=(32, 16, 8), head_channels=64, dropout=0.1
+    )
+    return replace(paper(net), data=DataConfig(name="folder", size=128, flip=True))
+
+
+ROWS: tuple[tuple[str, str, Callable[[], TrainConfig]], ...] = (
+    ("pd-digits", "8x8 digits, to be distilled", digits),
+    ("pd-mnist", "MNIST padded to 32x32, to be distilled", mnist),
+    ("pd-photos32", "32x32 crops of photographs, to be distilled", photos),
+    ("pd-cifar10", "the distillation paper's CIFAR-10 row; needs --data.path", cifar10),
+    ("pd-imagenet64", "the distillation paper's ImageNet 64x64 row; needs --data.path", imagenet64),
+    ("pd-lsun128", "the distillation paper's LSUN rows (bedrooms, churches); needs --data.path", lsun),
+)
+"""Preset, what it is, its configuration."""
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """One dictionary per preset, in the order of the list."""
+    for name, summary, make in ROWS:
+        yield {"name": name, "summary": summary, "make": make, "metric": METRIC, "tiny": pictures.tiny}
