@@ -7,12 +7,14 @@ Each piece ends with one file that is written whole: no file, not done. A piece 
 import contextlib
 import hashlib
 import json
+import os
 import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import envs
+from agents.reading import check_fields, json_of
 from experiments import files, halves, presets, runs
 from experiments.presets.study import TASKS
 from experiments.study_plan import PRETRAIN, Node, digest, parameters
@@ -26,6 +28,19 @@ State = Literal["done", "part", "absent", "stale"]
 """Of a node: done; begun; not begun; there, but made for another configuration."""
 _FILES = {"random": "random.json", "record": "recorded.json", "pretrain": "result.json", "cell": "result.json",
           "unseen": "unseen.json"}  # fmt: skip
+
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "random": {"episodes": dict},
+    "record": {},
+    "pretrain": {},
+    "unseen": {"unseen": dict},
+    "cell": {
+        "config": dict, "pretraining": str, "parameters": int, "env_steps": int, "train_s": float, "starts": int,
+        "git_sha": str, "curve": list, "final": dict,
+    },
+}  # fmt: skip
+"""Kind of node -> what the rest of the study needs of its result."""
 
 
 def result_path(node: Node) -> Path:
@@ -72,29 +87,58 @@ def _short(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def read_result(node: Node) -> dict[str, Any]:
+    """What the last file of a node says. Raises ValueError in one sentence for a damaged one."""
+    metric = presets.get(f"{node.task}-acam").metric
+    with json_of(result_path(node), "a result of the study") as record:
+        check_fields(record, {"fingerprint": str, **_FIELDS[node.kind]})
+        if node.kind == "random":
+            _check_values(record["episodes"], metric)
+        for name, values in record["unseen"].items() if node.kind == "unseen" else ():
+            _check_values(values, metric, name)
+        if node.kind == "cell":
+            _check_values(record["final"], metric)
+            for point in record["curve"]:
+                check_fields(point, {"step": int, "episodes": dict}, "a point of the curve")
+                _check_values(point["episodes"], metric)
+    return record
+
+
+def _check_values(episodes: dict[str, Any], metric: str, what: str = "an evaluation") -> None:
+    """Raises ValueError unless episodes have their numbers."""
+    check_fields(episodes, {metric: list[float]}, what)
+    if not episodes[metric]:
+        raise ValueError(f"{what} has no episode")
+
+
 def state(node: Node) -> State:
     """How far a node is. What a cell was made for is read with the present code, so a setting that is new in the code,
     and does by default what was done before, changes nothing."""
-    path, begun = result_path(node), node.folder / BEGUN
     try:
-        if path.is_file():
-            record = json.loads(path.read_text())
-            if node.kind == "cell":
-                config = runs.config_from_json(record["config"])
-                same = _of_cell(config, record["pretraining"]) == fingerprint(node)
-            else:
-                same = record["fingerprint"] == fingerprint(node)
-            return "done" if same else "stale"
+        if os.path.lexists(result_path(node)):
+            return "done" if _is_for(node, read_result(node)) else "stale"
         if node.kind in ("random", "unseen") or not node.folder.exists():
             return "absent"
-        if node.kind == "cell":
-            pretraining = json.loads(begun.read_text())["pretraining"] if begun.exists() else ""
-            same = _of_cell(runs.read(node.folder)[1], pretraining) == fingerprint(node)
-        else:
-            same = json.loads(begun.read_text())["fingerprint"] == fingerprint(node)
-        return "part" if same else "stale"
-    except (OSError, ValueError, KeyError, TypeError):
+        return "part" if _is_begun_for(node) else "stale"
+    except (OSError, ValueError):
         return "stale"
+
+
+def _is_for(node: Node, record: dict[str, Any]) -> bool:
+    if node.kind != "cell":
+        return record["fingerprint"] == fingerprint(node)
+    return _of_cell(runs.config_from_json(record["config"]), record["pretraining"]) == fingerprint(node)
+
+
+def _is_begun_for(node: Node) -> bool:
+    name = "pretraining" if node.kind == "cell" else "fingerprint"
+    begun = {name: ""}
+    if node.kind != "cell" or (node.folder / BEGUN).exists():  # a cell's folder is there a moment before the file in it
+        with json_of(node.folder / BEGUN, "what a piece of the study is for") as begun:
+            check_fields(begun, {name: str})
+    if node.kind != "cell":
+        return begun["fingerprint"] == fingerprint(node)
+    return _of_cell(runs.read(node.folder)[1], begun["pretraining"]) == fingerprint(node)
 
 
 def set_aside(node: Node) -> Path | None:
@@ -129,7 +173,8 @@ def _write(node: Node, record: dict[str, Any]) -> None:
     about = {"format": FORMAT, "kind": node.kind, "task": node.task, "arm": node.arm, "seed": node.seed}
     path = result_path(node)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path, json.dumps({**about, "fingerprint": fingerprint(node), **record}) + "\n")
+    text = json.dumps({**about, "fingerprint": fingerprint(node), **record}, allow_nan=False)
+    files.write_text(path, text + "\n")
 
 
 def _begin(node: Node) -> None:

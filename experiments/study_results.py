@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import files, presets, statistics
+from agents.reading import json_of
+from experiments import files, presets, runs, statistics
 from experiments.presets.study import TASKS
-from experiments.study_cells import result_path, state
+from experiments.study_cells import read_result, state
 from experiments.study_plan import Grid, Node
 
 FORMAT = "tandem-study-results-1"
@@ -24,16 +25,22 @@ def gather(nodes: list[Node], grid: Grid, size: str) -> dict[str, Any]:
     """The document of what is done. What is not, or was made for another configuration, is named and not counted."""
     tasks = {task: _task(task, [node for node in nodes if node.task == task], grid) for task in grid.budgets}
     states = {node.key: state(node) for node in nodes}
-    tuning = grid.folder / "tuning.json"
     return {
         "format": FORMAT,
         "size": size,
         "arms": list(grid.arms),
         "tasks": tasks,
-        "tuning": json.loads(tuning.read_text()) if tuning.exists() else None,
+        "tuning": _tuning(grid.folder / "tuning.json"),
         "missing": [key for key, how in states.items() if how in ("absent", "part")],
         "stale": [key for key, how in states.items() if how == "stale"],
     }
+
+
+def _tuning(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    with json_of(path, "the result of a search") as found:
+        return found
 
 
 def _task(task: str, nodes: list[Node], grid: Grid) -> dict[str, Any]:
@@ -47,28 +54,25 @@ def _task(task: str, nodes: list[Node], grid: Grid) -> dict[str, Any]:
         "metric": metric,
         "reference": about.reference,
         "recorders": about.recorders,
-        "random": _read(random)["episodes"][metric] if random else [],
+        "random": read_result(random)["episodes"][metric] if random else [],
         "budget": asdict(grid.budgets[task]),
         "cells": cells,
     }
 
 
-def _read(node: Node) -> dict[str, Any]:
-    return json.loads(result_path(node).read_text())
-
-
 def _cell(node: Node, unseen: Node | None, metric: str) -> dict[str, Any]:
-    record = _read(node)
-    network, learning = record["config"]["network"], record["config"][record["config"]["algorithm"]]
+    record = read_result(node)
+    config = runs.config_from_json(record["config"])
     curve = [[point["step"], _short(point["episodes"][metric])] for point in record["curve"]]
-    others = {name: _short(episodes[metric]) for name, episodes in _read(unseen)["unseen"].items()} if unseen else {}
+    found = read_result(unseen)["unseen"] if unseen else {}
+    others = {name: _short(episodes[metric]) for name, episodes in found.items()}
     if TASKS[node.task].evaluated_unseen:
         others["built-in AI"] = _short(record["final"][metric])
     return {
         "arm": node.arm,
         "seed": node.seed,
-        "hidden": network["hidden"],
-        "learning_rate": learning["learning_rate"],
+        "hidden": config.network.hidden,
+        "learning_rate": config.learning.learning_rate,
         **{name: record[name] for name in ("parameters", "env_steps", "train_s", "starts", "git_sha")},
         "curve": [*curve, [record["env_steps"], _short(record["final"][metric])]],
         "unseen": others,

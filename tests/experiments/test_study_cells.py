@@ -1,6 +1,7 @@
 """When a piece of a study counts as done, and what happens to one that was made for something else."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,15 @@ def begin(node: Node) -> None:
     study_cells._begin(node)
 
 
+VALUES = {"per_capita_return": [1.0, 2]}
+
+
 def finish(node: Node, **changes: Any) -> None:
-    study_cells._write(node, {"config": runs.config_to_json(node.config), "pretraining": "", **changes})
+    record = {
+        "config": runs.config_to_json(node.config), "pretraining": "", "parameters": 10, "env_steps": 64,
+        "train_s": 1.5, "starts": 1, "git_sha": "abc", "curve": [{"step": 0, "episodes": VALUES}], "final": VALUES,
+    }  # fmt: skip
+    study_cells._write(node, record | changes)
 
 
 def test_a_cell_is_done_only_once_its_result_is_there(cell) -> None:
@@ -64,11 +72,72 @@ def test_a_setting_that_is_new_in_the_code_changes_nothing(cell) -> None:
     assert state(cell) == "stale"
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"config": {}}', '{"config": 3, "pretraining": ""}'])
-def test_a_damaged_result_does_not_count(cell, damage) -> None:
-    begin(cell)
-    files.write_text(result_path(cell), damage)
+@pytest.mark.parametrize("damage", ["{", "[]", '{"config": {}}', '{"config": 3, "pretraining": ""}', "[" * 100_000])
+@pytest.mark.parametrize("kind", ["cell", "random", "record", "pretrain", "unseen"])
+def test_a_damaged_result_does_not_count(cell, kind, damage) -> None:
+    node = replace(cell, kind=kind)
+    begin(node)
+    files.write_text(result_path(node), damage)
+    assert state(node) == "stale"
+
+
+FIELDS = {
+    "config": (3, [], {}, "x", {"env": []}),
+    "pretraining": (None, 3, []),
+    "parameters": ("10", None, 10**400),
+    "env_steps": (1.5, [64]),
+    "train_s": (float("nan"), float("inf"), "1", 10**400),
+    "starts": (None,),
+    "git_sha": (3,),
+    "curve": (None, {}, "x", [3], [{}], [{"step": "0", "episodes": VALUES}], [{"step": 0, "episodes": []}]),
+    "final": (None, [], {}, {"per_capita_return": 3}, {"per_capita_return": ["1"]}, {"per_capita_return": []}),
+}
+"""Field of a cell's result -> what it cannot be."""
+
+
+@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in FIELDS.items() for value in values])
+def test_a_result_with_a_field_that_cannot_be_does_not_count(field, value, cell) -> None:
+    finish(cell)
+    record = json.loads(result_path(cell).read_text())
+    result_path(cell).write_text(json.dumps(record | {field: value}))
     assert state(cell) == "stale"
+
+
+@pytest.mark.parametrize("episodes", [3, [], {}, {"other": [1.0]}, {"per_capita_return": [None]}])
+def test_episodes_that_cannot_be_do_not_count(episodes, cell) -> None:
+    random, unseen = replace(cell, kind="random", folder=cell.folder / "random"), replace(cell, kind="unseen")
+    study_cells._write(random, {"episodes": episodes})
+    study_cells._write(unseen, {"unseen": {"stronger": episodes}})
+    assert (state(random), state(unseen)) == ("stale", "stale")
+    with pytest.raises(ValueError, match=r"unseen.json cannot be read as a result of the study: "):
+        study_cells.read_result(unseen)
+    study_cells._write(random, {"episodes": VALUES})
+    study_cells._write(unseen, {"unseen": {"stronger": VALUES}})
+    assert (state(random), state(unseen)) == ("done", "done")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"pretraining": 3, "fingerprint": []}', "[" * 100_000, '{"a": NaN}'])
+@pytest.mark.parametrize("kind", ["cell", "record", "pretrain"])
+def test_what_was_begun_for_nobody_knows_what_does_not_count(kind, content, cell) -> None:
+    node = replace(cell, kind=kind)
+    begin(node)
+    (node.folder / BEGUN).write_text(content)
+    assert state(node) == "stale"
+
+
+def test_a_pipe_keeps_nobody_waiting(cell) -> None:
+    begin(cell)
+    (cell.folder / BEGUN).unlink()
+    os.mkfifo(cell.folder / BEGUN)
+    assert state(cell) == "stale"
+    os.mkfifo(result_path(cell))
+    assert state(cell) == "stale"
+
+
+def test_a_score_that_is_no_number_is_not_written(cell) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        finish(cell, final={"per_capita_return": [float("nan")]})
+    assert not result_path(cell).exists()
 
 
 def test_a_pretrained_cell_counts_only_for_that_pretraining(cell) -> None:
