@@ -1,7 +1,12 @@
 """`tandem eval`: what a run has learnt, measured by the half that it belongs to."""
 
+from pathlib import Path
+
 from experiments import halves
 from experiments.flags import say
+
+MANIFEST = "chain.json"
+"""What a folder of `tandem distill` has."""
 
 
 def eval_command(args: list[str]) -> int:
@@ -9,6 +14,10 @@ def eval_command(args: list[str]) -> int:
     paths = [arg for arg in args if not arg.startswith("-")]
     if not paths and {"-h", "--help"} & set(args):
         return _both_helps(args)
+    if any((Path(path) / MANIFEST).is_file() for path in paths):
+        from experiments.evaluate_chain import eval_command as score
+
+        return score(args)
     if any(halves.name_at(path) == halves.GENERATIVE for path in paths):
         from experiments.evaluate_generative import eval_command as measure
 

@@ -13,12 +13,15 @@ from experiments.evaluate_marl import chosen_mode
 from experiments.flags import say
 from experiments.progress import Steps
 from marl import TrainConfig
+from marl.checks import MOST, within
 
 if TYPE_CHECKING:
     from experiments.tracking import Tracker
 
 FPS = 12
 SUFFIXES = (".mp4", ".gif", ".webp")
+MOST_FRAMES = 10_000
+"""Of a clip: it is held in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +40,11 @@ class Watched:
     """Most likely actions instead of samples; the run's own choice if omitted."""
 
     def check(self, **least: int) -> None:
-        """Raises ValueError for a flag below its least value (`least` adds to those here), or too many frames."""
-        for name, lowest in {"episode": 0, "episodes": 1, "fps": 1, **least}.items():
-            if getattr(self, name) < lowest:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {lowest}, got {getattr(self, name)}")
-        if self.fps > 120:
-            raise ValueError(f"--fps must be at most 120, got {self.fps}")
+        """Raises ValueError for a number that makes no clip. least: of flags of one command's own, numbers of steps."""
+        bounds = {"episode": (0, MOST["episodes"]), "episodes": (1, 1000), "fps": (1, 120)}
+        bounds |= {name: (lowest, MOST_FRAMES) for name, lowest in least.items()}
+        for name, (lowest, highest) in bounds.items():
+            within(f"--{name.replace('_', '-')}", getattr(self, name), lowest, highest)
 
 
 @dataclass(frozen=True, kw_only=True)

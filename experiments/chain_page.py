@@ -1,0 +1,128 @@
+"""What came out of distillation, as a page: scores by number of steps, a figure, and pictures from the same noise."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+from experiments import files
+from experiments.chain_scores import STOCHASTIC, STUDENT, Row, Scores
+from experiments.pictures import grid
+
+COLUMNS = 10
+"""Pictures in each row of the strip."""
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean over chains and half the width of its 95% t interval; NaN for one chain."""
+    x = np.asarray(values, float)
+    if len(x) < 2:
+        return float(x.mean()), float("nan")
+    return float(x.mean()), float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+
+
+def table(rows: list[list[Row]], measure: str, digits: int) -> list[list[str]]:
+    """The head and a line for each number of steps; a column for each method. rows: of each chain."""
+    everything = [row for chain_rows in rows for row in chain_rows]
+    methods = list(dict.fromkeys(row.method for row in everything))
+    counts = sorted({row.steps for row in everything}, reverse=True)
+    lines = [["steps", *methods]]
+    for count in counts:
+        cells = []
+        for method in methods:
+            found = [getattr(r, measure) for r in everything if (r.method, r.steps) == (method, count)]
+            cells.append(_cell([value for value in found if value is not None], digits))
+        lines.append([str(count), *cells])
+    return lines
+
+
+def _cell(values: list[float], digits: int) -> str:
+    if not values:
+        return "-"
+    mean, half = mean_interval(values)
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if np.isfinite(half) else "")
+
+
+def markdown(lines: list[list[str]]) -> str:
+    rows = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def figure(path: Path, rows: list[list[Row]], title: str) -> None:
+    """FID over the number of steps, a line for each method, the mean over chains with the chains as dots."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    everything = [row for chain_rows in rows for row in chain_rows]
+    drawing = Figure(figsize=(6.6, 4.4), layout="constrained")
+    axes = drawing.subplots()
+    for number, method in enumerate(dict.fromkeys(row.method for row in everything)):
+        mine = [row for row in everything if row.method == method]
+        counts = sorted({row.steps for row in mine})
+        means = [np.mean([row.fid for row in mine if row.steps == count]) for count in counts]
+        width = 2.4 if method == STUDENT else 1.3
+        axes.plot(counts, means, color=f"C{number}", linewidth=width, label=method)
+        axes.scatter([row.steps for row in mine], [row.fid for row in mine], color=f"C{number}", s=10)
+    axes.set(xscale="log", yscale="log", xlabel="sampling steps", ylabel="FID", title=title)
+    axes.set_xticks(sorted({row.steps for row in everything}))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.legend(frameon=False)
+    with files.whole(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
+
+
+def strip(scores: Scores, rows: list[Row]) -> np.ndarray:
+    """A row of pictures for each number of steps of the students, all from the same noise; above them the undistilled
+    model's with all steps, below them its DDIM samples with the students' fewest. uint8 [H, W, 3]."""
+    seed, samples = rows[0].seed, rows[0].samples
+    chosen: list[tuple[str, int]] = [("ddim", scores.all_steps)]
+    chosen += [(STUDENT, steps) for steps in scores.students if any(r.steps == steps for r in rows)]
+    chosen += [("ddim", steps) for steps in sorted(scores.students)[:3] if any(r.steps == steps for r in rows)][::-1]
+    pictures = [scores.pictures(method, steps, seed, samples)[:COLUMNS].numpy() for method, steps in chosen]
+    return grid(np.concatenate(pictures), scores.teacher.num_levels, columns=min(COLUMNS, samples))
+
+
+def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
+    """The page in Markdown."""
+    first = rows[0][0]
+    chains = len(rows)
+    spread = f"mean over {chains} chains with a 95% t interval" if chains > 1 else "one chain"
+    tuned = {r.steps: r.variance for r in rows[0] if r.method == STOCHASTIC}
+    parts = [
+        f"# Few steps: {about['title']}\n",
+        f"{first.samples:,} samples, noise of seed {first.seed}, {spread}. {first.features}.\n",
+        "FID:\n",
+        markdown(table(rows, "fid", 2)),
+        "KID (thousandths):\n",
+        markdown(_thousandths(rows)),
+    ]
+    if any(row.lpips is not None for chain_rows in rows for row in chain_rows):
+        parts += [
+            f"LPIPS to the undistilled model's DDIM sample with {about['all_steps']} steps from the same noise:\n",
+            markdown(table(rows, "lpips", 4)),
+        ]
+    parts += [
+        "![FID by steps](scores.png)\n",
+        f"![The same noise with {about['strip']}](strip.png)\n",
+        "From top to bottom: " + about["strip"] + ".\n",
+        f"Compute, in forward passes of one picture: training the undistilled model {about['teacher_passes']:.3g}, the "
+        f"chain {about['chain_passes']:.3g} ({about['chain_passes'] / about['teacher_passes']:.2f} of it; a gradient "
+        "counts as two forward passes).\n",
+    ]
+    if tuned:
+        chosen = ", ".join(f"{steps}: {value:g}" for steps, value in sorted(tuned.items(), reverse=True))
+        parts.append(f"Variance of the stochastic sampler, chosen by FID on other noise (steps: variance): {chosen}.\n")
+    return "\n".join(parts)
+
+
+def _thousandths(rows: list[list[Row]]) -> list[list[str]]:
+    from dataclasses import replace
+
+    return table([[replace(row, kid=1000 * row.kid) for row in one] for one in rows], "kid", 2)
