@@ -1,7 +1,6 @@
 """The predictive objective: targets and losses by slow loops, cells by enumeration, trivial predictors on paths made by
 hand."""
 
-import inspect
 import math
 from fractions import Fraction
 
@@ -83,16 +82,6 @@ def test_positions_of_the_absent_reach_no_target(garbage):
     dirty = targets(positions.masked_fill(~mask[..., None], garbage), mask, SCALE, K)
     for a, b in zip(clean, dirty, strict=True):
         assert (a == b).all()
-
-
-def test_targets_come_from_observations_alone():
-    assert list(inspect.signature(targets).parameters) == [
-        "positions",
-        "entity_mask",
-        "step_scale",
-        "horizon",
-        "restart",
-    ]
 
 
 def test_an_entity_that_returns_has_no_velocity_until_it_was_there_twice():
