@@ -93,7 +93,8 @@ def defaults(preset: str) -> PretrainConfig:
     config = presets.get(preset).make()
     if not isinstance(config, TrainConfig):
         raise ValueError(f"preset {preset!r} is of the generative half; pre-training is for teams (`tandem presets`)")
-    return PretrainConfig(env=config.env, network=config.network, kinds=config.prediction.kinds, seed=config.seed)
+    kinds, restart = config.prediction.kinds, config.prediction.restart
+    return PretrainConfig(env=config.env, network=config.network, kinds=kinds, restart=restart, seed=config.seed)
 
 
 def read(run: Path) -> tuple[str, PretrainConfig]:

@@ -59,6 +59,7 @@ def ppo_config(config: TrainConfig, spec: envs.TeamSpec) -> PPOConfig:
                 reward_scale=ppo.reward_scale,
                 device=device or "cpu",
                 advantage_std_min=ppo.advantage_std_min,
+                restart=config.prediction.restart,
             ),
             learner_config_dict=_loss_settings(config, ppo) | {"clip_eps": ppo.clip_eps, "minibatches": minibatches},
         )
@@ -88,6 +89,7 @@ def impala_config(config: TrainConfig, spec: envs.TeamSpec) -> TeamIMPALAConfig:
             c_clip=impala.c_clip,
             standardise_advantages=impala.standardise_advantages,
             advantage_std_min=impala.advantage_std_min,
+            restart=config.prediction.restart,
             reward_scale=impala.reward_scale,
             device=device or "cpu",
         ),

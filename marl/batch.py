@@ -43,8 +43,8 @@ def advantages_of(
     """
     lengths = torch.tensor([len(r) for r in rewards], device=rewards[0].device)
     padded_rewards = pad_sequence(rewards)  # [T, C, A]
-    padded_values = pad_sequence([v[:-1] for v in values])
-    padded_next = pad_sequence([v[1:] for v in values])
+    padded_values = pad_sequence([value[:-1] for value in values])
+    padded_next = pad_sequence([value[1:] for value in values])
     steps = torch.arange(len(padded_rewards), device=lengths.device)[:, None]
     ended = steps >= lengths - 1  # the padding is past the end too, so nothing leaks out of it
     over = ended & torch.tensor(terminated, device=lengths.device)
@@ -52,16 +52,18 @@ def advantages_of(
     return [padded[: len(r), i] for i, r in enumerate(rewards)]
 
 
-def prediction_targets(network: TeamNetwork, obs: dict[str, Tensor], chunks: list[int]) -> dict[str, Tensor]:
+def prediction_targets(
+    network: TeamNetwork, obs: dict[str, Tensor], chunks: list[int], *, restart: float
+) -> dict[str, Tensor]:
     """The fields of Targets by name, [N, E, K, ...], for the N steps of all chunks.
 
     Args: obs: "positions" [M, E, 2] and "entity_mask" [M, E] of all chunks one after another, each with the observation
-    after it; chunks: their lengths in observations, M in all (N is one less for each).
+    after it; chunks: their lengths in observations, M in all (N is one less for each); restart: as of `targets`.
     """
     scale = torch.tensor(network.spec.step_scale, device=obs["positions"].device)
     pairs = zip(obs["positions"].split(chunks), obs["entity_mask"].split(chunks), strict=True)
     horizon = network.config.horizon
-    each = [targets(positions, present, scale, horizon, restart=RESTART) for positions, present in pairs]
+    each = [targets(positions, present, scale, horizon, restart=restart) for positions, present in pairs]
     return {name: torch.cat([getattr(one, name) for one in each]) for name in Targets._fields}
 
 
@@ -105,11 +107,12 @@ class TeamBatch(ConnectorV2):
         reward_scale: float,
         device: Any,
         advantage_std_min: float = 0.0,
+        restart: float = RESTART,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.gamma, self.lambda_, self.reward_scale, self.device = gamma, lambda_, reward_scale, device
-        self.advantage_std_min = advantage_std_min
+        self.advantage_std_min, self.restart = advantage_std_min, restart
 
     def __call__(self, *, rl_module: Any, batch: Any, episodes: list[SingleAgentEpisode], **kwargs: Any) -> Any:
         network: TeamNetwork = rl_module[DEFAULT_MODULE_ID].unwrapped().network
@@ -125,7 +128,7 @@ class TeamBatch(ConnectorV2):
             Columns.ACTION_LOGP: chunks.logp,
             RETURNS: returns,
             ADVANTAGES: advantages,
-            **prediction_targets(network, chunks.obs, chunks.framed),
+            **prediction_targets(network, chunks.obs, chunks.framed, restart=self.restart),
         }
 
     def estimates(self, network: TeamNetwork, chunks: Chunks) -> tuple[Tensor, Tensor]:

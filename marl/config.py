@@ -7,6 +7,7 @@ from agents import NetworkConfig
 from envs import EnvConfig
 from envs.lab2d.config import Lab2dConfig
 from marl.checks import MOST, fraction, not_negative, positive, within
+from marl.losses.prediction import RESTART
 
 Device = Literal["auto", "cpu", "cuda"]
 Algorithm = Literal["ppo", "impala"]
@@ -122,9 +123,12 @@ class PredictionSettings:
     """Weight of the loss; at 0 the predictor still learns, and is reported, but shapes nothing."""
     kinds: tuple[EntityKind, ...] = get_args(EntityKind)
     """Kinds of entities whose motion counts."""
+    restart: float = RESTART
+    """An entity that moves by more than this, in units of `step_scale`, in one step was put there by the referee: an
+    episode is cut there, as that is no motion. 0 cuts nowhere."""
 
     def __post_init__(self) -> None:
-        not_negative(self, "coeff")
+        not_negative(self, "coeff", "restart")
         allowed = get_args(EntityKind)
         if not self.kinds or len(set(self.kinds)) < len(self.kinds) or not set(self.kinds) <= set(allowed):
             raise ValueError(f"kinds must be some of {', '.join(allowed)}, each once; got {self.kinds}")

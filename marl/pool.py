@@ -4,7 +4,7 @@
              000000200000/          one member, an ordinary policy folder (agents.load)
 
 Ratings are Elo's (Elo 1978): expected score 1 / (1 + 10 ** ((other - own) / 400)), each game moves both sides by
-`K` times what the score was above or below it. Members that are hard to beat are met more often (the idea of
+`ELO_STEP` times what the score was above or below it. Members that are hard to beat are met more often (the idea of
 prioritised fictitious self-play, Vinyals et al. 2019). `pool.json` is replaced whole, after a member's folder is there
 and before a former member's goes, so it never names a member that is missing.
 """
@@ -23,7 +23,7 @@ from agents import Policy
 from agents.reading import check_fields, json_of
 
 FORMAT = "tandem-pool-1"
-K = 16.0
+ELO_STEP = 16.0
 """Points that a game moves at most."""
 START_RATING = 1000.0
 """Rating of the first member and of the learner before its first game."""
@@ -78,7 +78,7 @@ def rate(rating: float, member: Member, results: Results) -> tuple[float, Member
     score = (results.wins + 0.5 * results.draws) / games
     other = member.rating
     for _ in range(games):
-        gain = K * (score - expected_score(rating, other))
+        gain = ELO_STEP * (score - expected_score(rating, other))
         rating, other = rating + gain, other - gain
     kept = MEMORY**games
     fresh = (1 - kept) / (1 - MEMORY)  # 1 + MEMORY + ... + MEMORY ** (games - 1)

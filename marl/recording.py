@@ -4,6 +4,9 @@
     for episode in open_recording("data/harvest").episodes(0):
         episode["positions"]                      # [T + 1, E, 2]
 
+No column holds actions or rewards. An observation is stored as a player has it, and football's views show every agent
+its own sticky actions (direction, sprint, dribble) as the engine's own observations do: those are left in.
+
 `marl/recording_format.py` says what is on disk. Every episode has a seed of its own from the half that evaluation never
 uses, and its own generator for actions, so a recording does not depend on how many games are played side by side.
 """

@@ -9,9 +9,9 @@ everything is defined by what the ball does, alike for both teams, and counts in
 - A shot is a flight that begins within SHOT_RANGE_M of the goal line, with SHOT_SPEED_M a step or more, along a line
   that meets the goal line within SHOT_WIDTH half widths of the goal from its middle (on target: within 1, however high
   the ball), unless a teammate receives it untouched. A goal is a shot on target of the player who last had the ball.
-- A pass is attempted by any other flight of PASS_M or more that ends at another player or with the game stopped, and
-  completed if it ends at a teammate; pass_accuracy is the share completed, 0 where none was attempted. A tackle that
-  sends the ball away looks like a failed pass, and counts as one.
+- A pass is attempted by any other flight that ends at another player PASS_M or more away, or with the game stopped (as
+  far as that may be), and completed if it ends at a teammate; pass_accuracy is the share completed, 0 where none was
+  attempted. A tackle that sends the ball away looks like a failed pass, and counts as one.
 - An interception is an attempt of the other team that ends at an own player.
 """
 

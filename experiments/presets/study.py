@@ -41,7 +41,7 @@ class Budget:
     """Gradient steps of a pre-training."""
     tune_env_steps: int = 0
     """Environment steps of each run of the search; 0 takes a quarter of `env_steps`."""
-    tune_seeds: int = 3
+    num_tuning_seeds: int = 3
     """How many of TUNING_SEEDS the search runs each arm and rate with; the mean over them decides."""
     tiny: bool = False
     """Shrinks batches and episodes to the preset's tiny twin."""
@@ -51,8 +51,8 @@ class Budget:
             raise ValueError(f"seeds must be different numbers of 0 or more, got {self.seeds}")
         if taken := sorted(set(TUNING_SEEDS) & set(self.seeds)):
             raise ValueError(f"seed {taken[0]} is the search's own; give others, got {self.seeds}")
-        if not 1 <= self.tune_seeds <= len(TUNING_SEEDS):
-            raise ValueError(f"tune_seeds must be 1 to {len(TUNING_SEEDS)}, got {self.tune_seeds}")
+        if not 1 <= self.num_tuning_seeds <= len(TUNING_SEEDS):
+            raise ValueError(f"num_tuning_seeds must be 1 to {len(TUNING_SEEDS)}, got {self.num_tuning_seeds}")
 
     @property
     def interval_env_steps(self) -> int:
@@ -64,7 +64,7 @@ class Budget:
 
     @property
     def tuning_seeds(self) -> tuple[int, ...]:
-        return TUNING_SEEDS[: self.tune_seeds]
+        return TUNING_SEEDS[: self.num_tuning_seeds]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ SIZES: dict[str, dict[str, Budget]] = {
             interval_episodes=20,
             record_episodes=300,
             tune_env_steps=204_800,
-            tune_seeds=2,
+            num_tuning_seeds=2,
         ),
     },
     "tiny": {
@@ -163,7 +163,7 @@ SIZES: dict[str, dict[str, Budget]] = {
             record_episodes=12,
             pretrain_steps=4,
             tune_env_steps=64,
-            tune_seeds=1,
+            num_tuning_seeds=1,
             tiny=True,
         ),
     },

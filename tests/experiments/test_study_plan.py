@@ -90,7 +90,7 @@ def test_no_pretraining_without_an_arm_that_needs_it(grid) -> None:
 
 @pytest.mark.parametrize("seeds", [TUNING_SEEDS[:1], TUNING_SEEDS])
 def test_the_search_is_the_same_for_every_arm(grid, seeds) -> None:
-    budgets = {task: replace(budget, tune_seeds=len(seeds)) for task, budget in grid.budgets.items()}
+    budgets = {task: replace(budget, num_tuning_seeds=len(seeds)) for task, budget in grid.budgets.items()}
     found = cells(study_plan.tuning_nodes(replace(grid, budgets=budgets)))
     tried = sorted((node.seed, node.arm, float(node.folder.parent.name)) for node in found)
     assert tried == sorted(itertools.product(seeds, ARMS, LEARNING_RATE_FACTORS))

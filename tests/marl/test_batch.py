@@ -122,3 +122,14 @@ def test_the_connector_serves_the_default_module(collected):
     got = connector(rl_module={"default_policy": module}, batch={}, episodes=chunks)
     assert list(got) == ["default_policy"]
     assert torch.equal(got["default_policy"][ADVANTAGES], build(network, chunks)[ADVANTAGES])
+
+
+def test_where_the_referee_moved_somebody_is_a_setting(collected):
+    """With a limit that every motion is above, only what stands still can be predicted."""
+    network, chunks = collected
+    common = {"gamma": GAMMA, "lambda_": LAMBDA, "reward_scale": SCALE, "device": "cpu"}
+    usual, strict, free = (TeamBatch(**common, restart=r).build(network, chunks) for r in (6.0, 1e-6, 0.0))
+    moved = usual["displacement"][:, :, 0].abs().sum(-1) > 1e-5
+    assert moved[usual["mask"][:, :, 0]].any()
+    assert not (strict["mask"][:, :, 0] & moved).any()
+    assert (free["mask"] | ~usual["mask"]).all()

@@ -11,7 +11,7 @@ import pytest
 
 import agents
 from marl import pool as pools
-from marl.pool import START_RATING, K, Member, Pool, Results, chances, expected_score
+from marl.pool import ELO_STEP, START_RATING, Member, Pool, Results, chances, expected_score
 from tests.marl.two_sides import policy
 
 
@@ -66,7 +66,7 @@ def test_the_rating_of_a_game_is_elos():
     assert pool.members[0].rating == pytest.approx(992 + 8.368157, abs=1e-5)
     before = pool.rating
     pool.record({second: Results(draws=1)})
-    assert pool.rating == pytest.approx(before + K * (0.5 - 1 / (1 + 10 ** ((1000 - before) / 400))))
+    assert pool.rating == pytest.approx(before + ELO_STEP * (0.5 - 1 / (1 + 10 ** ((1000 - before) / 400))))
     assert sum(m.rating for m in pool.members) + pool.rating == pytest.approx(3 * START_RATING)
 
 
@@ -74,7 +74,7 @@ def test_games_of_unknown_order_count_as_their_mean():
     pool = filled(None, 1)
     own, other = START_RATING, START_RATING
     for _ in range(4):
-        gain = K * (0.625 - 1 / (1 + 10 ** ((other - own) / 400)))
+        gain = ELO_STEP * (0.625 - 1 / (1 + 10 ** ((other - own) / 400)))
         own, other = own + gain, other - gain
     pool.record({pool.members[0].id: Results(wins=2, draws=1, losses=1)})
     assert (pool.rating, pool.members[0].rating) == pytest.approx((own, other))
