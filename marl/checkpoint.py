@@ -94,9 +94,13 @@ def write(
     shutil.rmtree(temporary, ignore_errors=True)
     if (target / "progress.json").is_file():
         return target  # nothing was learnt since; replacing it would leave a moment without it
-    state(temporary)
-    policy.save(temporary / "policy")
-    (temporary / "progress.json").write_text(json.dumps(progress, indent=2))
+    try:
+        state(temporary)
+        policy.save(temporary / "policy")
+        (temporary / "progress.json").write_text(json.dumps(progress, indent=2))
+    except Exception:  # mostly a full disk, where half a checkpoint is in the way of everything else
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     _remove(target)  # the remains of a process killed in the middle of a removal
     os.replace(temporary, target)
     for old in sorted(folder.glob("[0-9]*"))[:-keep]:

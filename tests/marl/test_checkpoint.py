@@ -1,6 +1,7 @@
 """Checkpoints are whole or not there, whenever the process dies."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -71,6 +72,19 @@ def test_another_run_in_the_same_folder_is_refused(policy, meeting, tmp_path):
     checkpoint.save(tmp_path, Algorithm(), policy, progress(640), keep=2)
     with pytest.raises(ValueError, match=r"holds checkpoints of an earlier run; resume that one or give another"):
         train(TrainConfig(env=meeting()), tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_on_the_full_disk(policy, tmp_path):
+    checkpoint.save(tmp_path, Algorithm(), policy, progress(640), keep=2)
+
+    def full(folder):
+        folder.mkdir()
+        (folder / "state").write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write(tmp_path, 1280, full, policy, progress(1280), keep=2)
+    assert names(tmp_path) == ["000000000640"]
 
 
 class Killed(BaseException):
