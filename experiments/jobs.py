@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import cluster
+from experiments import cluster, runs
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -94,8 +94,11 @@ def submit(
         python = sys.executable if local else "python"
         entrypoint = shlex.join([python, "-m", "experiments.cli", *_absolute_paths(args, local=local)])
     with tempfile.TemporaryDirectory(prefix="tandem-job-") as staging:
+        env_vars = {"PYTHONUNBUFFERED": "1"}
+        if working_dir is None:  # the copy has no .git to ask
+            env_vars["TANDEM_GIT_SHA"] = runs.git_sha()
         folder = str(working_dir) if working_dir is not None else _copy_source(Path(staging))
-        runtime_env: dict[str, Any] = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1", **(env or {})}}
+        runtime_env: dict[str, Any] = {"working_dir": folder, "env_vars": env_vars | (env or {})}
         with _session(address, token_path) as client:
             return _send(client, entrypoint, runtime_env)
 

@@ -1,11 +1,13 @@
 """Ray jobs: addresses, paths and tokens without Ray, then real jobs on a real head."""
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +81,20 @@ def test_source_copy_is_packages_only(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} <= set(jobs.PACKAGES)
     assert (tmp_path / "experiments" / "jobs.py").read_text() == Path(jobs.__file__).read_text()
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(("working_dir", "env", "sha"), [
+    (None, None, "abc"), (None, {"TANDEM_GIT_SHA": "mine"}, "mine"), ("s3://bucket/other.zip", None, None),
+])  # fmt: skip
+def test_the_copy_of_this_source_says_its_commit(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, working_dir: str | None, env: dict[str, str] | None, sha: str | None
+):
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(jobs.runs, "git_sha", lambda: "abc")
+    monkeypatch.setattr(jobs, "_session", lambda *args: contextlib.nullcontext())
+    monkeypatch.setattr(jobs, "_send", lambda client, entrypoint, runtime_env: sent.append(runtime_env))
+    jobs.submit([], address="http://one", entrypoint="true", working_dir=working_dir, env=env)
+    assert sent[0]["env_vars"].get("TANDEM_GIT_SHA") == sha
 
 
 def test_token_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch):
