@@ -26,6 +26,10 @@ def presets_command(args: list[str]) -> int:
             flags.say(f"\n{HALVES[half]}\n")
         flags.paragraph(preset.name, width, preset.summary, [f"{preset.metric}: {preset.expected}"])
     flags.say("\nEach has a twin of a few seconds, tiny-PRESET, to try things out.")
+    flags.say(
+        "`tandem study agent-centric` also has arms that begin from a pre-training (+pretrain): for one run, "
+        "`tandem pretrain`, then `tandem train PRESET --pretrained RUN`."
+    )
     return 0
 
 

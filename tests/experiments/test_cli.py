@@ -147,6 +147,8 @@ def test_listings_name_every_preset_and_environment(capsys, monkeypatch) -> None
     for name, preset in presets.all_presets().items():
         assert name in out
         assert preset.expected
+    assert "`tandem study agent-centric`" in out.splitlines()[-1]
+    assert "--pretrained" in out.splitlines()[-1]
     import envs
 
     out = run(capsys, "envs")[1]
