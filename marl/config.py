@@ -105,7 +105,7 @@ class ImpalaSettings(LearningSettings):
     """Steps that each environment contributes to what a runner delivers at once."""
     result_timeout_s: float = 300.0
     """A run whose learner delivers no result for this long fails with the reason. It includes the start of the runners,
-    and must be more than a batch takes."""
+    must be more than a batch takes, and means nothing without runners of their own (num_runners = 0)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
