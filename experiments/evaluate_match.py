@@ -118,29 +118,42 @@ def match_table(result: MatchResult, level: str) -> Table:
     table = Table(title=f"{level}: {result.first} against {result.second}, mean [95% interval]")
     table.add_column("")
     table.add_column(result.first, justify="right")
-    for name, numbers in result.summary().items():
-        table.add_row(name.replace("_", " "), interval(numbers))
+    for name, shown in _shown(result).items():
+        table.add_row(name.replace("_", " "), shown)
     return table
 
 
+def _shown(result: MatchResult) -> dict[str, str]:
+    """The summary of a match in words. Of one pair, nothing says how much its numbers of goals vary."""
+    one = len(result.games) == 2
+    return {
+        name: f"{numbers['mean'] + 0.0:.3g} [-]" if one and name not in SHARES else _signed(numbers)
+        for name, numbers in result.summary().items()
+    }
+
+
 def payoff_table(results: Sequence[MatchResult], level: str) -> Table:
-    """Goal difference with interval, and wins-draws-losses, of the row's player against the column's."""
+    """Goal difference and shares of games won, drawn and lost, of the row's player against the column's."""
     names = list(dict.fromkeys(name for result in results for name in (result.first, result.second)))
-    table = Table(title=f"{level}: goal difference per game [95% interval], wins-draws-losses", show_lines=True)
+    table = Table(title=f"{level}: goal difference per game, and shares of games, mean [95% interval]", show_lines=True)
     table.add_column("", overflow="fold")
     for number in range(1, len(names) + 1):
         table.add_column(f"against {number}", justify="right", no_wrap=True)
     cells = {}
     for result in results:
-        summary, games = result.summary(), len(result.games)
-        counts = [round(summary[name]["mean"] * games) for name in SHARES]
-        numbers = summary["goal_difference"]
-        turned = {"mean": -numbers["mean"], "low": -numbers["high"], "high": -numbers["low"]}
-        cells[result.first, result.second] = f"{_signed(numbers)}\n{'-'.join(map(str, counts))}"
-        cells[result.second, result.first] = f"{_signed(turned)}\n{'-'.join(map(str, counts[::-1]))}"
+        for seen in (result, _turned(result)):
+            shown = _shown(seen)
+            shares = [f"{name} {shown[name]}" for name in SHARES]
+            cells[seen.first, seen.second] = "\n".join([shown["goal_difference"], *shares])
     for number, row in enumerate(names, 1):
         table.add_row(f"{number} {row}", *(cells.get((row, column), "") for column in names))
     return table
+
+
+def _turned(result: MatchResult) -> MatchResult:
+    """A match as the second named sees it, whose left side is in the second game of each pair."""
+    pairs = zip(result.games[1::2], result.games[::2], strict=True)
+    return MatchResult(first=result.second, second=result.first, games=tuple(game for pair in pairs for game in pair))
 
 
 def _signed(numbers: dict[str, float]) -> str:

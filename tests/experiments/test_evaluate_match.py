@@ -10,6 +10,7 @@ import envs
 from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
 from experiments import evaluate_marl, evaluate_match
 from experiments.evaluate_match import labels, meeting_place
+from marl.match import Game, MatchResult
 from tests.marl.duel import DuelConfig
 
 
@@ -126,9 +127,57 @@ def test_several_play_each_other_and_get_ratings(tandem, on_duel, saved, monkeyp
     monkeypatch.setenv("COLUMNS", "200")
     status, out, _ = tandem("eval", saved("one"), "--against", "random", "idle", "--pairs", 3)
     assert status == 0
-    assert "wins-draws-losses" in out
+    assert all(out.count(f" {share} ") == 6 for share in ("win", "draw", "loss"))
     assert "Elo (the mean = 1500)" in out
     assert all(name in out for name in ("1 ", "/one ", "2 random", "3 idle", "against 3"))
+
+
+def result_of(*goals):
+    """A match by the first's goal differences, game by game, the sides swapped in every second."""
+    games = []
+    for index, difference in enumerate(goals):
+        names = ("one", "two") if index % 2 == 0 else ("two", "one")
+        mine, theirs = max(difference, 0), max(-difference, 0)
+        scored = (mine, theirs) if index % 2 == 0 else (theirs, mine)
+        games.append(
+            Game(
+                pair=index // 2,
+                seed=0,
+                left=names[0],
+                right=names[1],
+                goals_left=scored[0],
+                goals_right=scored[1],
+                length=9,
+            )
+        )
+    return MatchResult(first="one", second="two", games=tuple(games))
+
+
+def cells_of(table):
+    return [list(column.cells) for column in table.columns]
+
+
+def test_every_share_of_a_payoff_has_its_interval_and_is_turned_for_the_other():
+    result = result_of(2, 1, 1, -1, 0, 0)
+    shown = {name: evaluate_match.interval(numbers) for name, numbers in result.summary().items()}
+    _, first, second = cells_of(evaluate_match.payoff_table([result], "duel"))
+    goals, *shares = second[0].split("\n")
+    assert goals == shown["goal_difference"]
+    assert shares == [f"{share} {shown[share]}" for share in ("win", "draw", "loss")]
+    goals, *shares = first[1].split("\n")
+    assert goals.startswith("-0.5 [")
+    assert shares == [f"win {shown['loss']}", f"draw {shown['draw']}", f"loss {shown['win']}"]
+
+
+def test_goals_of_a_single_pair_have_no_interval():
+    pair = result_of(1, 0)
+    _, rows = cells_of(evaluate_match.match_table(pair, "duel"))
+    assert rows[3:] == ["0.5 [-]", "0.5 [-]"]
+    assert all("," in share for share in rows[:3])
+    _, first, second = cells_of(evaluate_match.payoff_table([pair], "duel"))
+    assert (second[0].split("\n")[0], first[1].split("\n")[0]) == ("0.5 [-]", "-0.5 [-]")
+    _, rows = cells_of(evaluate_match.match_table(result_of(1, 0, 1, 0), "duel"))
+    assert rows[3] == "0.5 [0.5, 0.5]"
 
 
 def test_the_engines_ai_anchors_the_ratings(on_duel, monkeypatch):
