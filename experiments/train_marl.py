@@ -115,11 +115,15 @@ def hold(run: Path) -> AbstractContextManager[None]:
 
 def position(config: TrainConfig, run: Path) -> int | None:
     from marl import checkpoint  # imports RLlib
+    from marl.algorithm import team_spec
+    from marl.selfplay import OpponentManager
 
     source = checkpoint.newest(run)
     if source is None:
         return None
     checkpoint.check(source)
+    if config.opponent.kind == "self_play":
+        OpponentManager(config, run, team_spec(config.env)).restore()  # a pool that is damaged or does not fit
     return checkpoint.progress_of(source)["env_steps"]
 
 
@@ -130,7 +134,9 @@ def finished(config: TrainConfig, run: Path, position: int) -> str:
 
 
 def speaks_for_itself(error: Exception) -> bool:
-    return False
+    from marl.impala import StalledError  # imports RLlib
+
+    return isinstance(error, StalledError)
 
 
 def train(config: TrainConfig, run: Path, *, metric: str, resume_step: int | None, options: dict[str, Any]) -> None:
