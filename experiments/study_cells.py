@@ -256,11 +256,15 @@ def _record(node: Node) -> None:
 
 
 def _pretrain(node: Node) -> None:
-    from marl import pretrain
+    from marl import pretrain, recording
     from marl.pretrain_config import PretrainConfig
 
     _begin(node)
     data = node.folder.parents[1] / "recordings" / node.folder.name / "data"
+    try:
+        recording.open_recording(data)
+    except ValueError as error:  # it counts as done, so the study alone would never record it again
+        raise ValueError(f"remove {data.parent} to record anew: {error}") from None
     settings = PretrainConfig(
         data=str(data.absolute()),
         env=node.config.env,

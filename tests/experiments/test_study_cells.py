@@ -182,6 +182,17 @@ def test_a_failure_is_one_line_and_a_traceback_in_the_log(cell, monkeypatch) -> 
     assert state(cell) == "absent"
 
 
+def test_a_damaged_recording_says_what_to_remove(cell, tmp_path) -> None:
+    task = tmp_path / ("long" * 40) / "lab2d-harvest"
+    node = replace(cell, kind="pretrain", key="lab2d-harvest/pretrained/0", folder=task / "pretrained" / "0")
+    data = task / "recordings" / "0" / "data"
+    data.mkdir(parents=True)
+    (data / "manifest.json").write_text("{")
+    why = study_cells.work(node)
+    assert why.startswith(f"ValueError: remove {data.parent} to record anew: ")
+    assert not (node.folder / "run").exists()
+
+
 def test_the_random_policy_is_done_for_its_environment_and_number_of_episodes(cell) -> None:
     node = replace(cell, kind="random", key="lab2d-harvest/random", folder=cell.folder.parents[1], episodes=3)
     assert state(node) == "absent"
