@@ -4,9 +4,11 @@ plots and for other tools that read it.
     {environment: {task: {algorithm: {run: {"step_0": {"step_count": int, metric: [value of each episode]}, ...,
                                             "absolute_metrics": {metric: [...]}}}}}}
 
-marl-eval refuses runs with different numbers of evaluations or episodes, and commas in names. So every step has as many
-episodes as the shortest evaluation, and the absolute metrics have all of the final one. (marl-eval means by these the
-best policy's; ours are the last policy's.)
+marl-eval refuses runs with different numbers of evaluations or episodes, algorithms with different numbers of runs,
+tasks of one environment that differ in any of these or in their metrics, and commas in names. So every task is an
+environment of its own, an algorithm has the seeds that all algorithms of its task have, and every step as many episodes
+as the shortest evaluation; the final evaluation is the last step, and the absolute metrics have all of its episodes.
+(marl-eval means by these the best policy's; ours are the last policy's.)
 """
 
 from typing import Any
@@ -22,30 +24,42 @@ def layout(document: dict[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, data in document["tasks"].items():
-        suite, _, task = name.partition("-")
         algorithms: dict[str, Any] = {}
         for cell in sorted(data["cells"], key=lambda cell: (cell["arm"], cell["seed"])):
-            algorithms.setdefault(cell["arm"], {})[f"seed_{cell['seed']}"] = _run(cell, data["metric"])
-        if algorithms:
-            found.setdefault(suite, {})[task] = algorithms
+            points = [(step, {data["metric"]: values}) for step, values in cell["curve"]]
+            algorithms.setdefault(cell["arm"], {})[f"seed_{cell['seed']}"] = _steps(points)
+        if shared := _shared(algorithms):
+            found[name] = {name.partition("-")[2]: shared}
     check(found)
     return found
+
+
+def _shared(algorithms: dict[str, Any]) -> dict[str, Any]:
+    """The runs of seeds that all algorithms have; nothing if there is no such seed."""
+    seeds = [name for name in next(iter(algorithms.values()), {}) if all(name in runs for runs in algorithms.values())]
+    return {algorithm: {seed: runs[seed] for seed in seeds} for algorithm, runs in algorithms.items()} if seeds else {}
 
 
 def of_runs(runs: list[Run]) -> dict[str, Any]:
     """The layout of teams' runs, whatever study they belong to: the task is the level, the algorithm the group's label.
 
-    Raises: ValueError if none has evaluations on the way and at the end, or for what marl-eval's loader would refuse.
+    Raises: ValueError if none has evaluations on the way and at the end, if the groups of a level have no seed in
+    common, or for what marl-eval's loader would refuse.
     """
-    found: dict[str, Any] = {}
+    levels: dict[tuple[str, str], dict[str, Any]] = {}
     for group in groups(run for run in runs if not run.generative):
         env = group.runs[0].config["env"]
-        algorithms = found.setdefault(env["suite"], {}).setdefault(env["level"], {})
         for run in group.seeds:
             if (steps := _evaluations(run)) is not None:
+                algorithms = levels.setdefault((env["suite"], env["level"]), {})
                 algorithms.setdefault(group.label.replace(",", ""), {})[f"seed_{run.seed}"] = steps
-    found = {suite: {task: runs for task, runs in tasks.items() if runs} for suite, tasks in found.items()}
-    found = {suite: tasks for suite, tasks in found.items() if tasks}
+    found: dict[str, Any] = {}
+    for (suite, level), algorithms in levels.items():
+        if not (shared := _shared(algorithms)):
+            raise ValueError(
+                f"marl-eval compares runs of the same seeds, and {', '.join(algorithms)} on {level} have none in common"
+            )
+        found[f"{suite}-{level}"] = {level: shared}
     if not found:
         raise ValueError(
             "marl-eval reads finished runs of teams that were evaluated on the way "
@@ -64,44 +78,58 @@ def _evaluations(run: Run) -> dict[str, Any] | None:
     if not final.exists() or not points:
         return None
     last = columns(read_jsonl(final))
-    shortest = min(len(next(iter(point["episodes"].values()))) for point in points)
+    end = max(run.steps, points[-1]["step"])
+    return _steps([(point["step"], point["episodes"]) for point in points if point["step"] < end] + [(end, last)])
+
+
+def _steps(points: list[tuple[int, dict[str, list[float]]]]) -> dict[str, Any]:
+    """A run from its evaluations (environment steps, {metric: value of each episode}), of which the last is the final
+    one. Metrics that the final one has not are left out."""
+    last = points[-1][1]
+    shortest = min(_count(episodes) for _, episodes in points)
     steps: dict[str, Any] = {
         f"step_{number}": {
-            "step_count": point["step"],
-            **{name: values[:shortest] for name, values in point["episodes"].items() if name in last},
+            "step_count": step,
+            **{name: values[:shortest] for name, values in episodes.items() if name in last},
         }
-        for number, point in enumerate(points)
+        for number, (step, episodes) in enumerate(points)
     }
     return steps | {"absolute_metrics": last}
 
 
-def _run(cell: dict[str, Any], metric: str) -> dict[str, Any]:
-    shortest = min(len(values) for _, values in cell["curve"])
-    steps: dict[str, Any] = {
-        f"step_{number}": {"step_count": step, metric: values[:shortest]}
-        for number, (step, values) in enumerate(cell["curve"])
-    }
-    return steps | {"absolute_metrics": {metric: cell["curve"][-1][1]}}
+def _count(episodes: dict[str, list[float]]) -> int:
+    return len(next(iter(episodes.values())))
 
 
 def check(data: dict[str, Any]) -> None:
-    """Raises ValueError where a name has a comma, or runs of one task differ in evaluations, metrics or episodes."""
-    for suite, tasks in data.items():
+    """Raises ValueError where a name has a comma, or runs of one environment differ in evaluations, metrics or
+    episodes, or its algorithms in their number of runs."""
+    for env, tasks in data.items():
+        shapes, counts = {}, {}
         for task, algorithms in tasks.items():
-            shapes = {}
             for algorithm, runs in algorithms.items():
-                for name in (suite, task, algorithm, *runs):
-                    if "," in name:
-                        raise ValueError(f"marl-eval takes no comma in a name, got {name!r}")
-                for run, steps in runs.items():
-                    shapes[f"{algorithm}/{run}"] = _shape(steps)
-            odd = [name for name, shape in shapes.items() if shape != next(iter(shapes.values()))]
-            if odd:
-                raise ValueError(f"marl-eval takes no ragged data: {suite}/{task}/{odd[0]} differs from the first run")
+                _check_names(env, task, algorithm, *runs)
+                counts[f"{env}/{task}/{algorithm}"] = len(runs)
+                shapes |= {f"{env}/{task}/{algorithm}/{run}": _shape(steps) for run, steps in runs.items()}
+        if odd := _odd(counts):
+            raise ValueError(f"marl-eval takes as many runs of each algorithm: {odd} has {counts[odd]}, the first not")
+        if odd := _odd(shapes):
+            raise ValueError(f"marl-eval takes no ragged data: {odd} differs from the first run")
+
+
+def _check_names(*names: str) -> None:
+    for name in names:
+        if "," in name:
+            raise ValueError(f"marl-eval takes no comma in a name, got {name!r}")
+
+
+def _odd(found: dict[str, Any]) -> str | None:
+    """The first name whose value is not that of the very first."""
+    return next((name for name, value in found.items() if value != next(iter(found.values()))), None)
 
 
 def _shape(steps: dict[str, Any]) -> list[tuple[str, Any]]:
-    """What has to be the same in all runs of a task."""
+    """What has to be the same in all runs of an environment."""
     shape = []
     for name, entry in steps.items():
         lengths = {metric: len(values) for metric, values in entry.items() if metric != "step_count"}
