@@ -77,8 +77,9 @@ def bars(path: Path, tasks: Sequence[TaskScores]) -> None:
             for axes, (measure, title) in zip(row, measures, strict=True):
                 _bars(axes, each, measure)
                 axes.set_title(f"{each.title}\n{title}", fontsize=9)
-        for axes in grid[-1]:
-            axes.set_xlabel("0: random policy, 1: reference")
+        for axes, (measure, _) in zip(grid[-1], measures, strict=True):
+            against = " against the level's own\nopponent" * (measure == "unseen")  # it never met the unseen one
+            axes.set_xlabel(f"0: random policy{against}, 1: reference")
         _save(figure, path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments import files, flags, marl_eval_json, statistics, study_results
-from experiments.presets.study import LEARNING_RATE_FACTORS, TASKS
+from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, TASKS
 from experiments.study_claims import CLAIMS, MARGIN, UNDECIDED, Row, answer, rows
 from experiments.study_plan import Grid, Node
 from experiments.study_results import TaskScores
@@ -25,8 +25,9 @@ No number here is the paper's, and where the paper's setting is not known the an
 RULE = f"""\
 The rule was fixed before the study was run (`experiments/study_claims.py`). Two arms are compared over seeds by the
 mean height of the learning curve ("learns faster"), or by the return against opponents that training never met
-("generalises"), both normalised per task: 0 is the random policy, 1 the task's reference. "Reproduced": the whole 95%
-interval of the difference lies above 0. "Not reproduced": it lies below 0, or within {MARGIN} of 0 on both sides.
+("generalises"), both normalised per task: 0 is the random policy against the level's own opponent, 1 the task's
+reference. "Reproduced": the whole 95% interval of the difference lies above 0. "Not reproduced": it lies below 0, or
+within {MARGIN} of 0 on both sides.
 The bootstrap interval of the difference of interquartile means and Welch's t interval of the difference of means must
 both say so, and no planned seed may be missing; everything else is "undecided". Intervals are stratified percentile
 bootstraps with {statistics.REPETITIONS:,} repetitions and a fixed seed. With few runs they are too narrow: for normal
@@ -121,9 +122,24 @@ def _answers(tasks: list[TaskScores], planned: list[str]) -> str:
         if row is None:
             body.append([claim.name, claim.text, f"**{UNDECIDED}**", "not measured", f"{first.better} - {first.worse}"])
             continue
-        what = f"{first.better} - {first.worse}, {row.task}, n = {row.runs[0]} and {row.runs[1]}"
+        what = f"{first.better} - {first.worse}, {row.task}, n = {row.runs[0]} and {row.runs[1]}{_against(row, tasks)}"
         body.append([claim.name, claim.text, f"**{row.verdict}**" + _note(row), _interval(row.difference), what])
     return _table(["", "claim", "answer", "difference [95% bootstrap]", "of"], body)
+
+
+def _against(row: Row, tasks: list[TaskScores]) -> str:
+    """Names the opponents of a row about unseen ones."""
+    if row.comparison.measure != "unseen":
+        return ""
+    arms = (row.comparison.better, row.comparison.worse)
+    whole = [task for task in tasks if all(task.complete(arm, "unseen") for arm in arms)]
+    shown = whole if row.task == "all tasks" else [task for task in tasks if task.title == row.task]
+    return ", against " + "; ".join(dict.fromkeys(map(_opponents, shown)))
+
+
+def _opponents(task: TaskScores) -> str:
+    about = TASKS[task.task].unseen_note
+    return ", ".join(task.opponents) + (f" ({about})" if about else "")
 
 
 def _note(row: Row) -> str:
@@ -146,7 +162,7 @@ def _comparisons(tasks: list[TaskScores]) -> str:
                     [
                         claim.name,
                         f"{comparison.better} - {comparison.worse}",
-                        row.task,
+                        row.task + _against(row, tasks),
                         f"{row.runs[0]}, {row.runs[1]}",
                         _interval(row.difference),
                         f"[{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else "-",
@@ -204,6 +220,8 @@ def _scores(data: dict[str, Any], task: TaskScores) -> str:
         f"{task.title}: {task.metric.replace('_', ' ')}, interquartile mean [95% bootstrap]. Random policy "
         f"{task.random:.3g} (counts as 0), reference {task.reference:g} (counts as 1)."
     )
+    if task.opponents:
+        title += f" Unseen opponent{'s' * (len(task.opponents) > 1)}: {_opponents(task)}."
     return f"{title}\n\n{_table(head, body)}"
 
 
@@ -212,9 +230,7 @@ def _plain(found: statistics.Estimate) -> str:
 
 
 def _how(document: dict[str, Any], tasks: list[TaskScores], folder: str) -> str:
-    lines = [f"    tandem study agent-centric --size {document['size']}", ""]
-    if document["tuning"]:
-        lines.insert(0, f"    tandem study agent-centric --size {document['size']} --tune")
+    lines = [*(f"    {command}" for command in commands(document)), ""]
     for task in tasks:
         lines.append("- " + _budget(document["tasks"][task.task], task))
     lines.append("- " + _tuning(document["tuning"], list(document["tasks"])))
@@ -237,6 +253,32 @@ def _how(document: dict[str, Any], tasks: list[TaskScores], folder: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands(document: dict[str, Any]) -> list[str]:
+    """What to type for all that the document holds: the searches, and then the study."""
+    tasks, arms = tuple(document["tasks"]), tuple(document["arms"])
+    searched: dict[tuple[str, ...], list[str]] = {}
+    for task in tasks:
+        rows = (document["tuning"] or {"tasks": {}})["tasks"].get(task, {})
+        if found := tuple(arm for arm in arms if arm in rows):
+            searched.setdefault(found, []).append(task)
+    searches = [_command(document, tuple(some), of) + " --tune" for of, some in searched.items()]
+    return [*searches, _command(document, tasks, arms)]
+
+
+def _command(document: dict[str, Any], tasks: tuple[str, ...], arms: tuple[str, ...]) -> str:
+    """With the flags that are not the size's own."""
+    size = SIZES[document["size"]]
+    seeds = {task: tuple(document["tasks"][task]["budget"]["seeds"]) for task in tasks}
+    flags = f"tandem study agent-centric --size {document['size']}"
+    if tasks != tuple(size):
+        flags += f" --tasks {' '.join(tasks)}"
+    if arms != ARMS:
+        flags += f" --arms {' '.join(arms)}"
+    if any(task not in size or seeds[task] != size[task].seeds for task in tasks):  # then they are the same for all
+        flags += f" --seeds {' '.join(map(str, seeds[tasks[0]]))}"
+    return flags
+
+
 def _budget(data: dict[str, Any], task: TaskScores) -> str:
     budget = data["budget"]
     seeds, players = ", ".join(map(str, budget["seeds"])), " and ".join(data["recorders"])
@@ -247,8 +289,14 @@ def _budget(data: dict[str, Any], task: TaskScores) -> str:
         f"same episodes for every arm and seed). The arms with `+pretrain` start from {budget['pretrain_steps']:,} "
         f"gradient steps on {budget['record_episodes']} recorded episodes of {players}, without actions or rewards, a "
         "recording and a pre-training of their own for each seed; these episodes are not counted in the environment "
-        "steps."
+        f"steps. {_rewards(data)}{TASKS[task.task].note}".rstrip()
     )
+
+
+def _rewards(data: dict[str, Any]) -> str:
+    """The options of the environment that shape what training is paid; nothing where all are off."""
+    options = ", ".join(f"`{name}` {value}" for name, value in data.get("rewards", {}).items())
+    return f"Rewards of training: {options}; the scores here are counted without them. " if options else ""
 
 
 def _tuning(tuning: dict[str, Any] | None, tasks: list[str]) -> str:

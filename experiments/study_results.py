@@ -1,7 +1,8 @@
 """What a study has found so far: one JSON document, of which page, figures and marl-eval's layout are made.
 
 {"format", "size", "tasks": {TASK: {"title", "metric", "reference", "random": [score of each episode], "budget",
-"cells": [CELL]}}, "tuning", "missing": [KEY]}; a CELL is a finished one, with its curve and every held-out episode.
+"rewards": {OPTION: value}, "cells": [CELL]}}, "tuning", "missing": [KEY]}; a CELL is a finished one, with its curve and
+every held-out episode.
 """
 
 import json
@@ -19,6 +20,8 @@ from experiments.study_cells import read_result, state
 from experiments.study_plan import Grid, Node
 
 FORMAT = "tandem-study-results-1"
+REWARD_OPTIONS = ("rewards", "team_reward", "clean_bonus")
+"""Options of an environment that decide what training is paid for."""
 
 
 def gather(nodes: list[Node], grid: Grid, size: str) -> dict[str, Any]:
@@ -56,8 +59,15 @@ def _task(task: str, nodes: list[Node], grid: Grid) -> dict[str, Any]:
         "recorders": about.recorders,
         "random": read_result(random)["episodes"][metric] if random else [],
         "budget": asdict(grid.budgets[task]),
+        "rewards": _rewards(nodes),
         "cells": cells,
     }
+
+
+def _rewards(nodes: list[Node]) -> dict[str, Any]:
+    """The reward options of a task that are not off: the same for all its cells, else they would be stale."""
+    options = asdict(nodes[0].config.env) if nodes else {}
+    return {name: options[name] for name in REWARD_OPTIONS if options.get(name)}
 
 
 def _cell(node: Node, unseen: Node | None, metric: str) -> dict[str, Any]:
@@ -110,6 +120,8 @@ class TaskScores:
     """Arm -> [N, P] means of the metric in each evaluation, of the seeds that are done."""
     unseen: dict[str, np.ndarray]
     """Arm -> [N] means over unseen opponents and episodes, of the seeds that have them."""
+    opponents: tuple[str, ...] = ()
+    """Names of the unseen opponents."""
 
     def normalised(self, scores: np.ndarray) -> np.ndarray:
         return (scores - self.random) / (self.reference - self.random)
@@ -162,6 +174,7 @@ def scores(document: dict[str, Any]) -> list[TaskScores]:
                 steps=np.array(steps, float),
                 curves={arm: np.array(rows) for arm, rows in _ordered(curves, document["arms"])},
                 unseen={arm: np.array(rows) for arm, rows in _ordered(unseen, document["arms"])},
+                opponents=tuple(dict.fromkeys(name for cell in data["cells"] for name in cell["unseen"])),
             )
         )
     return found

@@ -78,8 +78,12 @@ class Task:
     """Who plays the recordings of pre-training, in turns."""
     settings: str = "before the study, with `acam`"
     """How the preset's settings were found, for the page."""
+    note: str = ""
+    """What else the page says of how it was run."""
     unseen_env: dict[str, dict[str, float]] = field(default_factory=dict)
     """Opponents that training never met, as options of the environment: name -> option -> value."""
+    unseen_note: str = ""
+    """How these differ from the level's own opponent, for the page."""
     unseen_task: str | None = None
     """Task whose cells' final policies are the opponents that training never met, those of the same seed. (What learns
     by self-play is always evaluated against the built-in AI, which it never met.)"""
@@ -94,6 +98,11 @@ class Task:
 _LAB2D, _FOOTBALL = ("scripted", "random"), ("builtin_ai", "scripted")
 # The academy levels' right team plays at 0.6.
 _STRONGER = {"built-in AI at full strength": {"opponent_difficulty": 1.0}}
+_SAME = "the same AI as the level's own opponent, made stronger: difficulty 1.0 against the level's 0.6"
+_POOLS = (
+    "Every arm and every seed trains against a pool of its own past selves, so no two runs meet the same opponents. "
+    "All evaluations, those of the learning curve too, are against the built-in AI, which training never met."
+)
 _TRIES = "before the study in four tries, three with `acam` and one with `acam+aux`"
 TASKS: dict[str, Task] = {
     "lab2d-harvest": Task(title="commons_harvest, 4 players", reference=150.0, recorders=_LAB2D),
@@ -104,6 +113,7 @@ TASKS: dict[str, Task] = {
         recorders=_FOOTBALL,
         settings=_TRIES,
         unseen_env=_STRONGER,
+        unseen_note=_SAME,
     ),
     "football-pass-and-shoot": Task(
         title="football pass and shoot",
@@ -112,6 +122,7 @@ TASKS: dict[str, Task] = {
         settings=f"{_TRIES}, on football-3v1 (a search with one seed and 102,400 steps was thrown away before the "
         "study: its 18 runs ended between 0 and 0.07, too little to choose by)",
         unseen_env=_STRONGER,
+        unseen_note=_SAME,
     ),
     "football-5v5": Task(
         title="football 5 against 5, built-in AI",
@@ -120,7 +131,11 @@ TASKS: dict[str, Task] = {
         unseen_task="football-5v5-selfplay",
     ),
     "football-5v5-selfplay": Task(
-        title="football 5 against 5, self-play", reference=1.0, recorders=_FOOTBALL, evaluated_unseen=True
+        title="football 5 against 5, self-play",
+        reference=1.0,
+        recorders=_FOOTBALL,
+        note=_POOLS,
+        evaluated_unseen=True,
     ),
 }
 """Task of experiments/presets/teams.py -> how the study reads it."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import study_results
-from experiments.presets.study import ARMS
+from experiments.presets.study import ARMS, SIZES
+from experiments.study_plan import Grid, Node, _sized
 from tests.experiments.studied import GAINS, STEPS, document
 
 
@@ -53,6 +54,26 @@ def test_an_arm_is_complete_with_every_planned_seed() -> None:
     assert part.complete("acam", "area")
     assert not part.complete("acam", "unseen")
     assert not part.complete("nobody", "area")
+
+
+def test_a_task_has_its_reward_options_once(tmp_path) -> None:
+    names = ("lab2d-harvest", "lab2d-cleanup", "football-3v1")
+    budgets = {task: SIZES["full"][task] for task in names}
+    nodes = []
+    for task, budget in budgets.items():
+        config = _sized(f"{task}-acam", budget)
+        nodes.append(Node(kind="cell", key=task, folder=tmp_path / task, task=task, config=config, budget=budget))
+    found = study_results.gather(nodes, Grid(folder=tmp_path, budgets=budgets, rates={}), "full")
+    assert {task: data["rewards"] for task, data in found["tasks"].items()} == {
+        "lab2d-harvest": {"team_reward": True},
+        "lab2d-cleanup": {"team_reward": True, "clean_bonus": 0.1},
+        "football-3v1": {"rewards": "scoring,checkpoints"},
+    }
+
+
+def test_the_opponents_are_those_of_the_cells() -> None:
+    (task,) = study_results.scores(document())
+    assert task.opponents == ("stronger",)
 
 
 def test_the_document_has_a_line_for_each_cell(tmp_path) -> None:
