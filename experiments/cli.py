@@ -136,10 +136,10 @@ def _fail(text: str, status: int) -> int:
 
 
 def _say(text: str) -> None:
-    """Onto stderr, with an escape for every character that is none to be seen: an error quotes names and contents of
-    files, and a terminal would obey what is in them."""
-    shown = (char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
-    print("".join(shown), end="", file=sys.stderr, flush=True)
+    """Onto stderr, with nothing in it that a terminal would obey."""
+    from experiments.flags import escaped  # imports tyro
+
+    print(escaped(text), end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,12 @@ def check_writable(path: Path) -> None:
         raise ValueError(f"cannot write {path}: {error.strerror}") from None
 
 
+def escaped(text: str) -> str:
+    """With an escape for every character that is none to be seen: an error quotes names and contents of files, and a
+    terminal would obey what is in them."""
+    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+
+
 def say(text: str) -> None:
     """A line for the person, at once."""
     print(text, flush=True)

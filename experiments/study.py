@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments import files, flags
-from experiments.flags import say
+from experiments.flags import escaped, say
 from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, Budget, check_names
 from experiments.progress import Steps
 from experiments.study_plan import Grid, Node, Rates
@@ -111,7 +111,7 @@ def _work(nodes: list[Node], what: str) -> dict[str, str]:
             count = f"{len(schedule.done)} of {len(nodes)} done"
             steps.update(min(done, total - 1), f"{count}{', ' * bool(now)}{now}")
 
-        return study_schedule.run(nodes, say, progress)
+        return study_schedule.run(nodes, lambda text: say(escaped(text)), progress)
 
 
 def _weight(node: Node) -> int:
@@ -238,6 +238,6 @@ def _report(grid: Grid, command: StudyCommand) -> int:
 
 def _failed(failed: dict[str, str]) -> int:
     for key, why in failed.items():
-        say(f"{key}: {why}")
+        say(escaped(f"{key}: {why}"))
     say(f"{len(failed)} parts of the study failed; the same command goes on with them")
     return 1

@@ -72,6 +72,21 @@ def test_a_study_is_done_once_and_goes_on_where_it_stopped(tandem, tmp_path, don
     assert "not done" not in page
 
 
+def test_a_terminal_obeys_no_failure(tandem, tmp_path, done_at_once, monkeypatch) -> None:
+    work = study_schedule.run
+
+    def run(nodes: list[Node], tell, progress) -> dict[str, str]:
+        work(nodes, tell, progress)
+        tell("one failed: \x1b[2J\x9b\udc80")
+        return {"two": "\x1b[2J\u202e"}
+
+    monkeypatch.setattr(study_schedule, "run", run)
+    status, out, _ = tandem("study", "agent-centric", "--size", "tiny", "--runs-dir", tmp_path)
+    assert status == 1
+    assert "one failed: \\x1b[2J\\x9b\\udc80\n" in out
+    assert "two: \\x1b[2J\\u202e\n" in out
+
+
 def test_the_page_counts_only_what_is_done(tandem, tmp_path, done_at_once) -> None:
     tandem("study", "agent-centric", "--size", "tiny", "--runs-dir", tmp_path)
     (_folder(tmp_path) / TASK / "acam" / "1" / "result.json").unlink()
