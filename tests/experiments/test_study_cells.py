@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from agents import NetworkConfig, ObservationSpec, Policy, TeamNetwork
 from experiments import files, runs, study_cells
-from experiments.presets.study import SIZES
+from experiments.presets.study import SIZES, TASKS
 from experiments.study_cells import BEGUN, result_path, state
 from experiments.study_plan import Node, _sized
 from marl import TrainConfig
+from marl.episodes import columns
+from marl.evaluation import evaluate
+from tests.marl.duel import DuelConfig
 
 BUDGET = SIZES["tiny"]["lab2d-harvest"]
 CONFIG: TrainConfig = _sized("lab2d-harvest-acam", BUDGET)
@@ -206,3 +211,34 @@ def test_the_random_policy_is_done_for_its_environment_and_number_of_episodes(ce
 def test_begun_names_the_pretraining(cell) -> None:
     begin(cell)
     assert json.loads((cell.folder / BEGUN).read_text())["pretraining"] == study_cells._of_pretraining(cell)
+
+
+def policy(spec: ObservationSpec, seed: int) -> Policy:
+    torch.manual_seed(seed)
+    network = TeamNetwork(spec, NetworkConfig(width=16, hidden=24))
+    torch.nn.init.normal_(network.policy[-1].weight)
+    return Policy(network)
+
+
+def test_unseen_opponents_are_played_with_what_a_cell_learnt(tmp_path, monkeypatch) -> None:
+    """One that is an option of the environment, and one that is another cell's policy."""
+    env: Any = DuelConfig()
+    task = replace(TASKS["football-5v5"], unseen_env={"a head wind": {"wind": -0.3}})
+    monkeypatch.setitem(TASKS, "duel", task)
+    spec = ObservationSpec.from_team(env.build().spec)
+    mine, theirs = tmp_path / "duel" / "acam" / "0", tmp_path / "duel-selfplay" / "meanpool" / "0"
+    policy(spec, 1).save(mine)
+    policy(spec, 2).save(theirs)
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(study_cells, "_write", lambda node, record: written.append(record))
+    config = replace(CONFIG, env=env, evaluation=replace(CONFIG.evaluation, deterministic=True))
+    node = Node(
+        kind="unseen", key="duel/acam/0/unseen", folder=mine, task="duel", arm="acam", config=config, budget=BUDGET,
+        episodes=9, opponents=(("meanpool", "duel-selfplay/meanpool/0"),),
+    )  # fmt: skip
+    study_cells._unseen(node)
+    options: dict[str, Any] = {"episodes": 9, "deterministic": True}
+    windy = evaluate(mine, replace(env, wind=-0.3), **options)
+    trained = evaluate(mine, env, opponent=theirs, **options)
+    assert written == [{"unseen": {"a head wind": columns(windy), "self-play, meanpool": columns(trained)}}]
+    assert columns(windy) != columns(trained) != columns(evaluate(mine, env, **options))
