@@ -142,9 +142,9 @@ def payoff_table(results: Sequence[MatchResult], level: str) -> Table:
     cells = {}
     for result in results:
         for seen in (result, _turned(result)):
-            shown = _shown(seen)
-            shares = [f"{name} {shown[name]}" for name in SHARES]
-            cells[seen.first, seen.second] = "\n".join([shown["goal_difference"], *shares])
+            summary = seen.summary()
+            shares = ["{} {mean:.0%} [{low:.0%}, {high:.0%}]".format(name, **summary[name]) for name in SHARES]
+            cells[seen.first, seen.second] = "\n".join([_shown(seen)["goal_difference"], *shares])
     for number, row in enumerate(names, 1):
         table.add_row(f"{number} {row}", *(cells.get((row, column), "") for column in names))
     return table

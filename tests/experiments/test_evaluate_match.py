@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -153,20 +154,22 @@ def result_of(*goals):
     return MatchResult(first="one", second="two", games=tuple(games))
 
 
-def cells_of(table):
+def cells_of(table) -> list[list[Any]]:
     return [list(column.cells) for column in table.columns]
 
 
 def test_every_share_of_a_payoff_has_its_interval_and_is_turned_for_the_other():
     result = result_of(2, 1, 1, -1, 0, 0)
-    shown = {name: evaluate_match.interval(numbers) for name, numbers in result.summary().items()}
+    summary = result.summary()
+    shown = {name: ", ".join(f"{100 * n[end]:.0f}%" for end in ("low", "high")) for name, n in summary.items()}
     _, first, second = cells_of(evaluate_match.payoff_table([result], "duel"))
     goals, *shares = second[0].split("\n")
-    assert goals == shown["goal_difference"]
-    assert shares == [f"{share} {shown[share]}" for share in ("win", "draw", "loss")]
+    assert goals == evaluate_match.interval(summary["goal_difference"])
+    assert shares == [f"win 50% [{shown['win']}]", f"draw 33% [{shown['draw']}]", f"loss 17% [{shown['loss']}]"]
     goals, *shares = first[1].split("\n")
     assert goals.startswith("-0.5 [")
-    assert shares == [f"win {shown['loss']}", f"draw {shown['draw']}", f"loss {shown['win']}"]
+    assert shares == [f"win 17% [{shown['loss']}]", f"draw 33% [{shown['draw']}]", f"loss 50% [{shown['win']}]"]
+    assert max(map(len, shares)) <= 20  # three players fit a terminal of 80 columns
 
 
 def test_goals_of_a_single_pair_have_no_interval():
