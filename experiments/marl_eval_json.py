@@ -8,7 +8,9 @@ marl-eval refuses runs with different numbers of evaluations or episodes, algori
 tasks of one environment that differ in any of these or in their metrics, and commas in names. So every task is an
 environment of its own, an algorithm has the seeds that all algorithms of its task have, and every step as many episodes
 as the shortest evaluation; the final evaluation is the last step, and the absolute metrics have all of its episodes.
-(marl-eval means by these the best policy's; ours are the last policy's.)
+(marl-eval means by these the best policy's; ours are the last policy's.) Its `data_process_pipeline` counts runs and
+looks for metrics over everything that it is given: where tasks differ, give it one environment at a time,
+`{name: data[name]}`.
 """
 
 from typing import Any

@@ -247,7 +247,7 @@ def _how(document: dict[str, Any], tasks: list[TaskScores], folder: str) -> str:
         f"were interrupted and went on from a checkpoint. Source: {', '.join(shas)}."
     )
     lines.append(
-        f"- Every number: [{folder}/results.json]({folder}/results.json); for marl-eval: "
+        f"- Every number: [{folder}/results.json]({folder}/results.json); for marl-eval, a task at a time: "
         f"[{folder}/marl-eval.json]({folder}/marl-eval.json). This page again: the command with `--report-only`."
     )
     return "\n".join(lines) + "\n"
