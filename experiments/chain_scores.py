@@ -15,7 +15,7 @@ from torch import Tensor
 
 from experiments import files
 from experiments.progress import Steps
-from generative import chain, loading
+from generative import chain_manifest, loading
 from generative.metrics import features, fid, lpips
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
@@ -93,8 +93,8 @@ class Scores:
 
     def __init__(self, run: Path, judge: Judge, device: str) -> None:
         self.run, self.judge, self.device, self.folder = run, judge, device, run / "scores"
-        self.teacher = loading.load(run / chain.TEACHER, device)
-        students = [row["steps"] for row in chain.read_manifest(run)["stages"] if row["steps"]]
+        self.teacher = loading.load(run / chain_manifest.TEACHER, device)
+        students = [row["steps"] for row in chain_manifest.read_manifest(run)["stages"] if row["steps"]]
         if not students:
             raise ValueError(f"{run} has no finished student to score")
         self.students, self.all_steps = students, 2 * students[0]
@@ -153,7 +153,7 @@ class Scores:
         model: PictureModel = self.teacher
         sampler = method
         if method == STUDENT:
-            model, sampler = chain.student(self.run, steps).to(self.device), "ddim"
+            model, sampler = chain_manifest.student(self.run, steps).to(self.device), "ddim"
         classes, drawn = model.config.net.classes, []
         options = {"steps": steps, "sampler": sampler, "seed": seed, "schedule": model.sampling_schedule, **options}
         with Steps(f"{method}, {steps} steps", samples) as progress:
@@ -175,7 +175,7 @@ def compute(run: Path, teacher: PictureModel) -> tuple[float, float]:
     A gradient counts as two more forward passes; a student's update has two of its teacher besides.
     """
     trained = teacher.meta["config"]["optim"]["batch"] * teacher.meta["step"]
-    manifest = chain.read_manifest(run)
+    manifest = chain_manifest.read_manifest(run)
     batch = manifest["config"]["optim"]["batch"]
     passes = sum(row["updates"] * (5 if row["steps"] else 4) for row in manifest["stages"])
     return 3.0 * trained, float(batch * passes)

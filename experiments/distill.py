@@ -12,7 +12,7 @@ from experiments import flags, halves, pictures, runs
 from experiments.flags import say
 from experiments.progress import Steps
 from experiments.train import explained
-from generative import chain
+from generative import chain, chain_manifest
 from generative import config as configs
 from generative.chain import ChainConfig, Stage
 
@@ -113,7 +113,7 @@ def named(config: ChainConfig) -> str:
 
 
 def _plan(config: ChainConfig, run: Path) -> list[Stage]:
-    frozen = run / chain.TEACHER
+    frozen = run / chain_manifest.TEACHER
     return chain.plan(config, run, generative.load(frozen if frozen.is_dir() else config.teacher))
 
 
@@ -171,7 +171,7 @@ def _distill(config: ChainConfig, run: Path, stages: list[Stage], tracker: "Trac
                 say(f"{stage.steps} steps: {tracker.image(f'samples_in_{stage.steps}_steps', done, picture)}")
 
         chain.distill(config, run, train=train, report=report, look=look, note=say, resume=True)
-    rows = chain.read_manifest(run)["stages"]
+    rows = chain_manifest.read_manifest(run)["stages"]
     for row in rows:
         say(f"stage {row['stage']}: error on test pictures {row['loss']:.5f}, {row['train_s']:.0f} s")
     tracker.hparams(stages[-1].first + stages[-1].config.steps, configs.to_json(config), {

@@ -83,9 +83,9 @@ def _check(command: ChainEvalCommand) -> None:
 
 
 def _judge(command: ChainEvalCommand) -> Judge:
-    from generative import chain, loading
+    from generative import chain_manifest, loading
 
-    teacher = loading.load(command.chains[0] / chain.TEACHER)
+    teacher = loading.load(command.chains[0] / chain_manifest.TEACHER)
     config = configs.from_json(teacher.meta["config"])
     if command.data_path is not None:
         config = replace(config, data=replace(config.data, path=command.data_path))

@@ -9,9 +9,7 @@ generators' state is the step in its progress.json. A chain that was killed goes
 and ends with the same weights, to the bit on a CPU. A model that predicts eps is first converted to v.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,14 +17,23 @@ from typing import Any, ClassVar
 
 from generative import config as configs
 from generative import loading, noise
+from generative.chain_manifest import (
+    CONVERT,
+    FORMAT,
+    MANIFEST,
+    STAGES,
+    TEACHER,
+    check_files,
+    digest,
+    read_manifest,
+    write_whole,
+)
 from generative.checkpoint import Store
 from generative.config import Device, OptimSettings, TrainConfig, WatchSettings, not_negative, positive
 from generative.model import PictureModel
-from generative.papers.progressive_distillation import Diffusion, DiffusionConfig, stages
+from generative.papers.progressive_distillation import NOISE, DiffusionConfig, stages
 from generative.train import Look, Note, Report, train
 
-FORMAT = "tandem-chain-1"
-MANIFEST, TEACHER, STAGES, CONVERT = "chain.json", "teacher", "stages", "convert"
 FILES = ("model.json", "model.safetensors")
 Train = Callable[..., PictureModel]
 """`generative.train.train`, or `generative.ray_train.train`."""
@@ -102,16 +109,18 @@ class Stage:
 def plan(config: ChainConfig, run: Path, teacher: PictureModel) -> list[Stage]:
     """The stages of a chain. Raises ValueError for a teacher that none of them could learn from."""
     base, found, first = configs.from_json(teacher.meta["config"]), [], 0
-    if getattr(teacher.config, "num_steps", 0) not in (0, config.from_steps):
+    if teacher.taught_steps not in (0, config.from_steps):
         raise ValueError(
-            f"the teacher takes {teacher.config.num_steps} steps; --from-steps must be that, got {config.from_steps}"
+            f"the teacher takes {teacher.taught_steps} steps; --from-steps must be that, got {config.from_steps}"
         )
     model, before = teacher.config, run / TEACHER
-    if not isinstance(model, DiffusionConfig) or model.prediction == "eps":
+    if not can_be_distilled(teacher):
         model = DiffusionConfig(net=model.net)
         found.append(_stage(config, run, CONVERT, base, model, before, first))
+    weighting = "truncated_snr" if model.weighting == "snr" else model.weighting  # SNR weighs nothing in pure noise
     for steps in stages(config.from_steps, config.to):
-        model = replace(model, num_steps=steps, net=replace(model.net, dropout=0.0))
+        net = replace(model.net, dropout=0.0)
+        model = replace(model, num_steps=steps, net=net, weighting=weighting)
         before, first = (found[-1].folder, first + found[-1].config.steps) if found else (before, 0)
         found.append(_stage(config, run, f"{steps:06d}", base, model, before, first))
     return found
@@ -121,7 +130,8 @@ def _stage(
     config: ChainConfig, run: Path, name: str, base: TrainConfig, model: DiffusionConfig, teacher: Path, first: int
 ) -> Stage:
     updates = config.last_updates if 1 <= model.num_steps <= 2 else config.updates
-    data = base.data if config.data_path is None else replace(base.data, path=config.data_path)
+    # Ray's stream begins anew after a fault: a chain that was killed would end elsewhere.
+    data = replace(base.data, loader="map", path=config.data_path or base.data.path)
     train_config = TrainConfig(
         model=model,
         data=data,
@@ -159,22 +169,28 @@ def distill(
     """
     run = Path(run)
     if not (run / MANIFEST).exists():
-        plan(config, run, _teacher(config))  # before anything is written
+        _check_new(config, run)  # before anything is written
     with Store(run).locked():
         teacher = _begin(config, run, resume)
         chain = plan(config, run, teacher)
-        for stage in chain:
-            if _is_done(run, stage):
-                continue
+        done = [row["stage"] for row in read_manifest(run)["stages"]]
+        if done != [stage.name for stage in chain][: len(done)]:
+            raise ValueError(f"{run / MANIFEST} names stages that are not this chain's: {', '.join(done)}")
+        for stage in chain[len(done) :]:
             if note:
                 note(f"stage {stage.name}: {stage.config.steps:,} optimiser steps")
             last: dict[str, float] = {}
             train(
-                stage.config, stage.folder, report=_shifted(report, stage, last), look=_shifted(look, stage, None),
+                stage.config, stage.folder, report=_shifted(report, stage, last),
+                look=_shifted(look or _unseen, stage, None),
                 note=note, resume=True,
             )  # fmt: skip
             _finish(run, stage, last)
         return loading.load(chain[-1].folder)
+
+
+def _unseen(step: int, view: Any) -> None:
+    """Stands for whoever looks: without anybody, a stage's error on test pictures would not be measured."""
 
 
 def _shifted(call: Any, stage: Stage, last: dict[str, float] | None) -> Any:
@@ -199,26 +215,39 @@ def _begin(config: ChainConfig, run: Path, resume: bool) -> PictureModel:
         manifest = read_manifest(run)
         if manifest["config"] != json.loads(json.dumps(fixed(config))):
             raise ValueError(f"{run} holds a chain with another configuration; go on with that one")
+        if manifest["teacher"]["from"] != config.teacher:
+            was = manifest["teacher"]["from"]
+            raise ValueError(f"{run} holds a chain that starts from {was!r}, asked was {config.teacher!r}")
         check_files(run, manifest)
         return loading.load(run / TEACHER)
     (run / TEACHER).mkdir(parents=True, exist_ok=True)
     about, weights = loading.files(config.teacher)
     for name, data in zip(FILES, (about, weights), strict=True):
-        _write(run / TEACHER / name, data)
+        write_whole(run / TEACHER / name, data)
     manifest = {
         "format": FORMAT,
         "config": fixed(config),
-        "teacher": {"from": config.teacher, "sha256": hashlib.sha256(weights).hexdigest()},
+        "teacher": {"from": config.teacher, "sha256": digest(about, weights)},
         "stages": [],
     }
-    _write(path, json.dumps(manifest, indent=2).encode())
+    write_whole(path, json.dumps(manifest, indent=2).encode())
     return loading.load(run / TEACHER)
 
 
-def _teacher(config: ChainConfig) -> PictureModel:
+def _check_new(config: ChainConfig, run: Path) -> None:
+    """Raises ValueError for a teacher that cannot be distilled, and for a folder that holds something else."""
     if not config.teacher:
         raise ValueError("a chain needs a teacher: the run or folder of a trained model")
-    return loading.load(config.teacher)
+    plan(config, run, loading.load(config.teacher))
+    if any((run / name).exists() for name in (STAGES, "checkpoints")):
+        raise ValueError(f"{run} holds a training without {MANIFEST}: it is no chain that could go on")
+
+
+def can_be_distilled(teacher: PictureModel) -> bool:
+    """Whether a model's answers mean something at every level from noise on: predictions of eps do not where hardly any
+    signal is left, and a schedule must reach that far."""
+    config = teacher.config
+    return isinstance(config, DiffusionConfig) and config.prediction != "eps" and config.schedule.log_snr_min <= NOISE
 
 
 def fixed(config: ChainConfig) -> dict[str, Any]:
@@ -228,51 +257,25 @@ def fixed(config: ChainConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in free}
 
 
-def read_manifest(run: Path) -> dict[str, Any]:
-    """chain.json. Raises ValueError in one sentence if it is missing or damaged."""
-    path = run / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-        rows = [manifest["teacher"], *manifest["stages"]]
-        good = manifest["format"] == FORMAT and all(isinstance(row["sha256"], str) for row in rows)
-        good = good and all(isinstance(row["stage"], str) and len(row["stage"]) <= 12 for row in rows[1:])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as a chain: {getattr(error, 'strerror', None) or error!r}") from None
-    if not good:
-        raise ValueError(f"{path} cannot be read as a chain of format {FORMAT}")
-    return manifest
-
-
-def check_files(run: Path, manifest: dict[str, Any]) -> None:
-    """Raises ValueError unless the teacher and every finished student are what the manifest says."""
-    places = [(run / TEACHER, manifest["teacher"]["sha256"])]
-    places += [(run / STAGES / row["stage"], row["sha256"]) for row in manifest["stages"]]
-    for place, expected in places:
-        _, weights = loading.files(place)
-        if hashlib.sha256(weights).hexdigest() != expected:
-            raise ValueError(f"the weights in {place} are not those that {run / MANIFEST} names")
-
-
-def _is_done(run: Path, stage: Stage) -> bool:
-    return any(row["stage"] == stage.name for row in read_manifest(run)["stages"])
-
-
 def _finish(run: Path, stage: Stage, metrics: dict[str, float]) -> None:
     """Notes a finished stage in the manifest."""
     manifest = read_manifest(run)
-    _, weights = loading.files(stage.folder)
-    manifest["stages"].append(
+    store = Store(stage.folder / "checkpoints")
+    progress = json.loads(store.read(stage.config.steps, "progress.json"))
+    rows = manifest["stages"]
+    rows.append(
         {
             "stage": stage.name,
             "steps": stage.steps,
             "updates": stage.config.steps,
             "seed": stage.config.seed,
-            "sha256": hashlib.sha256(weights).hexdigest(),
-            "train_s": metrics.get("time/train_s"),
-            "loss": metrics.get("eval/loss"),
+            "teacher_sha256": rows[-1]["sha256"] if rows else manifest["teacher"]["sha256"],
+            "sha256": digest(*loading.files(stage.folder)),
+            "train_s": float(progress["train_s"]),
+            "loss": float(metrics["eval/loss"]),
         }
     )
-    _write(run / MANIFEST, json.dumps(manifest, indent=2).encode())
+    write_whole(run / MANIFEST, json.dumps(manifest, indent=2).encode())
 
 
 def position(chain: list[Stage], run: Path) -> int:
@@ -283,23 +286,3 @@ def position(chain: list[Stage], run: Path) -> int:
             break
         done = stage.first + step
     return done
-
-
-def student(run: str | Path, steps: int) -> PictureModel:
-    """The finished student with so many steps. Raises ValueError if the chain has none."""
-    manifest = read_manifest(Path(run))
-    known = [row["steps"] for row in manifest["stages"]]
-    if steps not in known:
-        raise ValueError(f"{run} has no finished student with {steps} steps; it has {', '.join(map(str, known))}")
-    model = loading.load(Path(run) / STAGES / f"{steps:06d}")
-    assert isinstance(model, Diffusion)
-    return model
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -8,7 +8,6 @@ Where we differ: the student's target is written as the mean of the teacher's tw
 difference of nearly equal numbers in it (the paper's quotient has two). Times are spread evenly over a batch, as VDM's.
 """
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -25,6 +24,10 @@ from generative.samplers import SAMPLERS
 from generative.schedules import Schedule, ScheduleConfig
 
 Weighting = Literal["truncated_snr", "snr_plus_one", "snr"]
+NOISE = -15.0
+"""log_snr at which a student must begin, or below: there z is noise, as a sampler's first z is."""
+FAINT = -5.0
+"""log_snr below which an answer that was predicted as eps means nothing: its error is divided by alpha (0.08 here)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +153,17 @@ class Diffusion(PictureModel):
 
     @torch.no_grad()
     def _target(self, teacher: PictureModel, x: Tensor, z: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        """With num_steps, what two steps of the teacher give; without, its own answer where it was trained to give one,
-        and the picture elsewhere: so a model of another prediction, or with other ends, becomes a teacher."""
+        """With num_steps, what two steps of the teacher give; without, its own answer where that means something, and
+        the picture elsewhere: so a model of another prediction, or with other ends, becomes a teacher."""
         if self.config.num_steps:
             return student_target(teacher.denoise, z, t, self.config.num_steps, self.schedule, cond)
         log_snr, (high, low) = self.schedule(t), teacher.ends()
+        if teacher.denoise.prediction == "eps":
+            low = low.clamp_min(FAINT)
         known = (low <= log_snr) & (log_snr <= high)
         answer = teacher.denoise(z, torch.minimum(torch.maximum(log_snr, low), high), cond)
+        if teacher.denoise.prediction == "eps":
+            answer = answer.clamp(-1, 1)  # no step of an ODE here, and the error of eps is still divided by alpha
         return torch.where(process.expand(known, z).bool(), answer, x)
 
     def _sampled(self, sampler: str, denoise: Denoise, z: Tensor, log_snrs: Tensor, options: dict[str, Any]) -> Tensor:
@@ -196,6 +203,7 @@ def stages(start: int, end: int) -> list[int]:
 
     Raises ValueError if no halving leads from start to end.
     """
-    if not 1 <= end < start or start % end or not math.log2(start / end).is_integer():
+    halvings = (start // end).bit_length() - 1 if 1 <= end < start else 0
+    if not halvings or end << halvings != start:
         raise ValueError(f"{start} steps cannot be halved to {end}: their quotient must be a power of 2, at least 2")
-    return [start >> (i + 1) for i in range(int(math.log2(start / end)))]
+    return [start >> (i + 1) for i in range(halvings)]

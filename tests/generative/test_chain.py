@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import generative
-from generative import chain
+from generative import chain, chain_manifest
 from generative.chain import ChainConfig
 from generative.config import OptimSettings, TrainConfig, WatchSettings
 from generative.nets.unet import UNetConfig
@@ -47,7 +47,7 @@ def whole(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights(run: Path, steps: int) -> dict[str, torch.Tensor]:
-    return chain.student(run, steps).state_dict()
+    return chain_manifest.student(run, steps).state_dict()
 
 
 def test_a_chain_has_a_student_for_every_halving(teacher: Path, tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_a_chain_has_a_student_for_every_halving(teacher: Path, tmp_path: Path) 
     assert looks == [(4, 2), (10, 2), (16, 2)]
     rates = [said[step]["train/learning_rate_network"] for step in (1, 4, 5, 16)]
     assert rates == pytest.approx([2e-4, 2e-4 / 4, 2e-4, 2e-4 / 6])
-    manifest = chain.read_manifest(tmp_path / "run")
+    manifest = chain_manifest.read_manifest(tmp_path / "run")
     assert [(row["steps"], row["updates"]) for row in manifest["stages"]] == [(4, 4), (2, 6), (1, 6)]
-    assert [chain.student(tmp_path / "run", steps).config.num_steps for steps in (4, 2, 1)] == [4, 2, 1]
+    assert [chain_manifest.student(tmp_path / "run", steps).config.num_steps for steps in (4, 2, 1)] == [4, 2, 1]
 
 
 def test_the_first_student_starts_as_its_teacher_and_each_learns_from_the_one_before(whole: Path) -> None:
-    configs = [chain.student(whole, steps).meta["config"] for steps in (4, 2, 1)]
+    configs = [chain_manifest.student(whole, steps).meta["config"] for steps in (4, 2, 1)]
     assert [Path(config["teacher"]).name for config in configs] == ["teacher", "000004", "000002"]
     assert all(config["model"]["net"]["dropout"] == 0 for config in configs)
 
@@ -93,6 +93,59 @@ def test_a_chain_that_was_killed_ends_with_the_same_weights(
     for steps in (4, 2, 1):
         one, other = weights(whole, steps), weights(tmp_path / "run", steps)
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_chain_that_was_killed_after_a_stages_last_checkpoint_goes_on(
+    teacher: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Then there is nothing left to train in the stage, but it has no row in the manifest yet."""
+
+    def look(step: int, view: Any) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        chain.distill(settings(teacher), tmp_path / "run", look=look)
+    assert chain_manifest.read_manifest(tmp_path / "run")["stages"] == []
+    chain.distill(settings(teacher), tmp_path / "run", resume=True)
+    mine, undisturbed = (chain_manifest.read_manifest(run)["stages"] for run in (tmp_path / "run", whole))
+    assert [row["loss"] for row in mine] == [row["loss"] for row in undisturbed]
+    assert [row["sha256"] for row in mine] != []
+    assert all(row["train_s"] > 0 for row in mine)
+    one, other = weights(whole, 1), weights(tmp_path / "run", 1)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_is_no_chain_is_left_alone(teacher: Path, whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path)
+    (run / chain_manifest.MANIFEST).unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for folder in (run, teacher):
+        with pytest.raises(ValueError, match=r"holds a training without chain.json"):
+            chain.distill(settings(teacher), folder, resume=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_each_stage_is_tied_to_its_teacher(whole: Path) -> None:
+    manifest = chain_manifest.read_manifest(whole)
+    hashes = [manifest["teacher"]["sha256"], *(row["sha256"] for row in manifest["stages"])]
+    assert [row["teacher_sha256"] for row in manifest["stages"]] == hashes[:-1]
+
+
+def test_another_teacher_is_refused(teacher: Path, whole: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(teacher, tmp_path / "other")
+    with pytest.raises(ValueError, match="holds a chain that starts from"):
+        chain.distill(settings(Path(other)), whole, resume=True)
+
+
+@pytest.mark.parametrize("file", ["model.json", "model.safetensors"])
+def test_an_edited_teacher_is_noticed(teacher: Path, whole: Path, tmp_path: Path, file: str) -> None:
+    run = copied(whole, tmp_path)
+    data = (run / "teacher" / file).read_bytes()
+    edited = data.replace(b'"v"', b'"x0"') if file == "model.json" else data[:-1] + bytes([data[-1] ^ 1])
+    assert edited != data
+    (run / "teacher" / file).write_bytes(edited)
+    with pytest.raises(ValueError, match="teacher is not the one that"):
+        chain.distill(settings(teacher), run, resume=True)
 
 
 def test_a_finished_chain_is_left_alone(teacher: Path, whole: Path) -> None:
@@ -122,7 +175,7 @@ def test_a_model_that_predicts_eps_is_converted_first(tmp_path: Path) -> None:
     train(replace(config, data=replace(config.data, name="digits")), tmp_path / "vdm")
     chosen = settings(tmp_path / "vdm", convert_updates=3, from_steps=4, to=2)
     assert chain.distill(chosen, tmp_path / "run").config.num_steps == 2
-    rows = chain.read_manifest(tmp_path / "run")["stages"]
+    rows = chain_manifest.read_manifest(tmp_path / "run")["stages"]
     assert [(row["stage"], row["updates"]) for row in rows] == [("convert", 3), ("000002", 6)]
     converted = generative.load(tmp_path / "run" / "stages" / "convert")
     assert (converted.config.prediction, converted.config.num_steps) == ("v", 0)
@@ -135,11 +188,11 @@ def copied(whole: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("part", ["teacher", "stages/000004", "stages/000001"])
 def test_files_that_are_not_the_manifests_are_refused(teacher: Path, whole: Path, tmp_path: Path, part: str) -> None:
     run = copied(whole, tmp_path)
-    manifest = chain.read_manifest(run)
+    manifest = chain_manifest.read_manifest(run)
     row = manifest["teacher"] if part == "teacher" else next(r for r in manifest["stages"] if r["stage"] in part)
     row["sha256"] = "0" * 64
-    (run / chain.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=rf"the weights in .*{part} are not those that .*chain.json names"):
+    (run / chain_manifest.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=rf"the model in .*{part} is not the one that .*chain.json names"):
         chain.distill(settings(teacher), run, resume=True)
 
 
@@ -153,7 +206,7 @@ def test_a_finished_student_that_is_gone_is_said(teacher: Path, whole: Path, tmp
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": "other"}', '{"format": "tandem-chain-1"}'])
 def test_a_chain_that_cannot_be_read_holds_no_model(whole: Path, tmp_path: Path, text: str) -> None:
     run = copied(whole, tmp_path)
-    (run / chain.MANIFEST).write_text(text)
+    (run / chain_manifest.MANIFEST).write_text(text)
     with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain|without a finished student"):
         generative.load(run)
 
@@ -161,7 +214,7 @@ def test_a_chain_that_cannot_be_read_holds_no_model(whole: Path, tmp_path: Path,
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": "other"}', '{"format": "tandem-chain-1"}'])
 def test_a_damaged_manifest_is_one_sentence(teacher: Path, whole: Path, tmp_path: Path, text: str) -> None:
     run = copied(whole, tmp_path)
-    (run / chain.MANIFEST).write_text(text)
+    (run / chain_manifest.MANIFEST).write_text(text)
     with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain"):
         chain.distill(settings(teacher), run, resume=True)
 
@@ -185,7 +238,7 @@ def test_what_cannot_be_distilled_is_refused_and_nothing_is_written(
 
 def test_loading_a_chain_gives_its_last_student(whole: Path) -> None:
     assert generative.load(whole).config.num_steps == 1
-    manifest = chain.read_manifest(whole)
+    manifest = chain_manifest.read_manifest(whole)
     assert [row["steps"] for row in manifest["stages"]] == [4, 2, 1]
 
 

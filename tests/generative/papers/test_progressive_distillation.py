@@ -176,8 +176,13 @@ def batch() -> dict[str, Tensor]:
     return {"x": k, "label": torch.zeros(8, dtype=torch.int64)}
 
 
-def source() -> GlobalBatch:
-    return GlobalBatch(3, 0, 0, 8, 8)
+def source(seed: int = 3) -> GlobalBatch:
+    return GlobalBatch(seed, 0, 0, 8, 8)
+
+
+def times(seed: int = 3) -> Tensor:
+    """The t of a batch that is trained at all times."""
+    return (torch.arange(8) / 8 + torch.rand((), generator=source(seed).generator, dtype=torch.float64)) % 1
 
 
 @pytest.mark.parametrize("num_steps", [0, 4])
@@ -222,10 +227,21 @@ def test_a_convert_learns_from_pictures_where_its_teacher_knows_nothing() -> Non
     alone = convert.losses(batch(), source())["loss"]
     convert.learn_from(teacher)
     taught = convert.losses(batch(), source())["loss"]
-    t = (torch.arange(8) / 8 + torch.rand((), generator=source().generator, dtype=torch.float64)) % 1
-    outside = convert.schedule(t).abs() > 5
+    outside = convert.schedule(times()).abs() > 5
     assert 0 < int(outside.sum()) < 8
     assert torch.equal(alone == taught, outside)
+
+
+def test_a_convert_of_eps_learns_from_pictures_where_hardly_any_signal_is_left() -> None:
+    """There an error of eps is divided by alpha, 4.5e-5 at -20: such an answer would be all noise."""
+    teacher, convert = small(prediction="eps", weighting="snr"), small(prediction="x0")
+    seed = next(seed for seed in range(100) if float(convert.schedule(times(seed)).min()) < -5)
+    alone = convert.losses(batch(), source(seed))["loss"]
+    convert.learn_from(teacher)
+    taught = convert.losses(batch(), source(seed))["loss"]
+    faint = convert.schedule(times(seed)) < -5
+    assert 0 < int(faint.sum()) < 8
+    assert torch.equal(alone == taught, faint)
 
 
 def test_a_teacher_is_no_part_of_its_student() -> None:

@@ -1,0 +1,68 @@
+"""What a chain of students says of itself in RUN/chain.json, and whether its files are what that says.
+
+{"format", "config": what decides the weights, "teacher": {"from", "sha256"}, "stages": [a row for each finished one]}
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from generative import loading
+from generative.model import PictureModel
+
+FORMAT = "tandem-chain-1"
+MANIFEST, TEACHER, STAGES, CONVERT = "chain.json", "teacher", "stages", "convert"
+
+
+def digest(about: bytes, weights: bytes) -> str:
+    """A name for a model's two files."""
+    return hashlib.sha256(hashlib.sha256(about).digest() + hashlib.sha256(weights).digest()).hexdigest()
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """chain.json. Raises ValueError in one sentence if it is missing or damaged."""
+    path = run / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        rows = [manifest["teacher"], *manifest["stages"]]
+        good = manifest["format"] == FORMAT and isinstance(manifest["config"]["optim"]["batch"], int)
+        good = good and all(isinstance(row["sha256"], str) for row in rows) and isinstance(rows[0]["from"], str)
+        for row in rows[1:]:
+            good = good and isinstance(row["stage"], str) and row["stage"].isalnum()
+            good = good and all(isinstance(row[name], int) for name in ("steps", "updates"))
+            good = good and all(isinstance(row[name], float) for name in ("loss", "train_s"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as a chain: {getattr(error, 'strerror', None) or error!r}") from None
+    if not good:
+        raise ValueError(f"{path} cannot be read as a chain of format {FORMAT}")
+    return manifest
+
+
+def check_files(run: Path, manifest: dict[str, Any]) -> None:
+    """Raises ValueError unless the teacher and every finished student are what the manifest says."""
+    places = [(run / TEACHER, manifest["teacher"]["sha256"])]
+    places += [(run / STAGES / row["stage"], row["sha256"]) for row in manifest["stages"]]
+    for place, expected in places:
+        if digest(*loading.files(place)) != expected:
+            raise ValueError(f"the model in {place} is not the one that {run / MANIFEST} names")
+
+
+def student(run: str | Path, steps: int) -> PictureModel:
+    """The finished student with so many steps. Raises ValueError if the chain has none."""
+    manifest = read_manifest(Path(run))
+    known = [row["steps"] for row in manifest["stages"]]
+    if steps not in known:
+        raise ValueError(f"{run} has no finished student with {steps} steps; it has {', '.join(map(str, known))}")
+    return loading.load(Path(run) / STAGES / f"{steps:06d}")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file, whole or not at all, down to the disk."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
