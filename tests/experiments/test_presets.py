@@ -1,6 +1,7 @@
 """Presets: each is a valid configuration, says what to expect, and its tiny twin runs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -45,3 +46,15 @@ def test_tiny_twin_runs_three_iterations(name, ray_session, tmp_path) -> None:
     run = train_run(preset.name, config, tmp_path, clip_steps=3)
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 4  # three iterations, one evaluation
+
+
+@pytest.mark.ray
+@pytest.mark.engine
+@pytest.mark.parametrize("name", ["lab2d-harvest-acam", "football-3v1-acam"])
+def test_tiny_twin_runs_with_impala(name, ray_session, tmp_path) -> None:
+    preset = presets.get(f"tiny-{name}")
+    run = train_run(preset.name, replace(preset.make(), algorithm="impala"), tmp_path, clip_steps=0)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] >= 192
+    assert f"eval/{preset.metric}" in lines[-1]
+    assert any("train/policy_lag" in line for line in lines)
