@@ -1,6 +1,7 @@
 """`tandem distill`: a chain of students of a trained diffusion model, each with half the steps of the one before."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,11 +11,13 @@ import tyro
 import generative
 from experiments import flags, halves, pictures, runs
 from experiments.flags import say
+from experiments.presets.few_steps import CHAINS
 from experiments.progress import Steps
 from experiments.train import explained
 from generative import chain, chain_manifest
 from generative import config as configs
 from generative.chain import ChainConfig, Stage
+from generative.checkpoint import Store
 
 if TYPE_CHECKING:
     from experiments.tracking import Tracker
@@ -43,7 +46,7 @@ def distill_command(args: list[str]) -> int:
         return 0
     run, command = parse_distill(args)
     if command.dry_run:
-        for stage in _plan(command.config, run or Path("CHAIN")):
+        for stage in _plan(command.config, run):
             say(f"stage {stage.name}: {stage.config.steps:,} optimiser steps, from {stage.first:,}")
         say(json.dumps(runs.describe(named(command.config), command.config), indent=2))
         return 0
@@ -70,11 +73,13 @@ def parse_distill(args: list[str]) -> tuple[Path | None, DistillCommand]:
     )
     if command.plain and command.config.workers != 1:
         raise ValueError(f"--plain trains in one process; --workers must be 1 then, got {command.config.workers}")
+    if run is not None and command.config.teacher != stored.teacher:
+        raise ValueError(f"the teacher of {run} cannot change when it goes on")
     if run is not None and chain.fixed(command.config) != chain.fixed(stored):
         odd = next(n for n, value in chain.fixed(stored).items() if chain.fixed(command.config)[n] != value)
         raise ValueError(f"{odd} of {run} cannot change when it goes on")
     if run is None:
-        _plan(command.config, Path("CHAIN"))
+        _plan(command.config, None)
     return run, command
 
 
@@ -82,16 +87,27 @@ def defaults(teacher: str) -> ChainConfig:
     """The chain of a teacher: batches as it was trained with, steps a third as large. Raises ValueError."""
     model = generative.load(teacher)
     trained = configs.from_json(model.meta["config"])
-    plain = ChainConfig()
-    optim = replace(
-        plain.optim,
-        learning_rate=trained.optim.learning_rate / 3,
-        **{name: getattr(trained.optim, name) for name in ("batch", "micro_batches", "bf16", "channels_last")},
-    )
+    plain, own = ChainConfig(), CHAINS.get(_preset(teacher), {})
+    same = {name: getattr(trained.optim, name) for name in ("batch", "micro_batches", "bf16", "channels_last")}
+    rate = own.get("learning_rate", trained.optim.learning_rate / 3)
+    optim = replace(plain.optim, learning_rate=rate, **same)
+    start = model.taught_steps or own.get("from_steps", plain.from_steps)
+    end = start // (start & -start)  # the least that halving can lead to
+    updates = own.get("updates") or affordable(model.meta["step"], chain.stages(start, end))
     place = teacher if "://" in teacher else str(Path(teacher).expanduser().absolute())
-    return replace(plain, teacher=place, from_steps=model.steps, optim=optim, watch=replace(
-        trained.watch, interval_s=0.0, final_images=trained.watch.images
-    ))  # fmt: skip
+    watch = replace(trained.watch, interval_s=0.0, final_images=trained.watch.images)
+    plain = replace(plain, from_steps=start, to=end, updates=updates, last_updates=2 * updates)
+    return replace(plain, teacher=place, optim=optim, watch=watch)
+
+
+def affordable(trained_steps: int, students: list[int]) -> int:
+    """Optimiser steps of a student so that the chain costs what the training of its teacher did, in forward passes.
+
+    A step of the teacher's training is three, a student's five (its teacher answers twice); the last two have twice as
+    many. Source: Salimans & Ho 2022, Sec 1: distillation takes no more time than training did.
+    """
+    shares = sum(2 if steps <= 2 else 1 for steps in students)
+    return max(1, 3 * trained_steps // (5 * shares))
 
 
 def read(run: Path) -> ChainConfig:
@@ -106,15 +122,23 @@ def read(run: Path) -> ChainConfig:
 
 def named(config: ChainConfig) -> str:
     """What the runs of a teacher's chains are called: after the teacher's preset."""
+    preset = _preset(config.teacher)
+    return f"{preset}-distill" if preset else "distill"
+
+
+def _preset(teacher: str) -> str:
+    """The preset that a teacher's run folder names, if it is one."""
     try:
-        return f"{json.loads((Path(config.teacher) / 'config.json').read_text())['preset']}-distill"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "distill"
+        preset = json.loads((Path(teacher) / "config.json").read_text())["preset"]
+        return preset if re.fullmatch(r"[\w+-]{1,64}", preset) else ""
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
-def _plan(config: ChainConfig, run: Path) -> list[Stage]:
-    frozen = run / chain_manifest.TEACHER
-    return chain.plan(config, run, generative.load(frozen if frozen.is_dir() else config.teacher))
+def _plan(config: ChainConfig, run: Path | None) -> list[Stage]:
+    if run is not None and (run / chain_manifest.MANIFEST).is_file():
+        return chain.plan(config, run, generative.load(run / chain_manifest.TEACHER))
+    return chain.plan(config, run or Path("."), generative.load(config.teacher))
 
 
 def distill_run(
@@ -126,12 +150,15 @@ def distill_run(
     """
     from experiments.tracking import Tracker  # imports TensorBoard
 
-    stages = _plan(config, resume or Path("CHAIN"))
     if resume is None:
+        _plan(config, None)
         run = runs.create(runs_dir, named(config), config, ["tandem", "distill", *(args or [config.teacher])])
         say(f"run folder: {run}")
     else:
         run = resume
+        with Store(run).locked():  # before anything is written
+            if (run / chain_manifest.MANIFEST).exists():
+                chain_manifest.check_files(run, chain_manifest.read_manifest(run))
         runs.rewrite_config(run, config)
     stages = _plan(config, run)
     done = chain.position(stages, run)

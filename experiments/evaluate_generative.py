@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -23,11 +23,10 @@ from generative import watch
 from generative.config import Device
 from generative.data import ImageSet
 from generative.metrics.bits import mean_and_se
+from generative.model import PictureModel
+from generative.papers.vdm import VDM
 from generative.samplers import SAMPLERS
 from generative.train import pick_device
-
-if TYPE_CHECKING:
-    from generative.papers.vdm import VDM
 
 EXAMPLE = "tandem eval runs/vdm-digits/20260101-120000-0 --times 32 --num-steps 256"
 PARTS = ("prior", "diffusion", "reconstruction")
@@ -61,10 +60,10 @@ class EvalCommand:
     """Also evaluate the network under other noise schedules with the same ends: the variance of each one's estimate."""
     samples: int = 0
     """Also draw this many samples and compare them with test pictures: KID, FID, nearest training picture."""
-    sample_steps: int = 256
-    """Denoising steps of each sample."""
-    sampler: str = "ancestral"
-    """ancestral, ddim, heun or dpm++."""
+    sample_steps: int | None = None
+    """Denoising steps of each sample; 256 if omitted, or what a distilled model was trained for."""
+    sampler: str | None = None
+    """ancestral, ddim, heun or dpm++; the model's paper's if omitted."""
     features: str = "inception"
     """Features of KID and FID: inception (fetched once), random (to try things out), or a TorchScript file."""
     data_path: str | None = None
@@ -107,6 +106,20 @@ def eval_command(args: list[str]) -> int:
             f"--images must be at most {len(images)} ({images.name} {command.split}), got {command.images}"
         )
     net = _network(command)
+    if isinstance(model, VDM):
+        _measure_bits(command, model, config, images)
+    else:
+        _measure_error(command, model, images)
+    if command.samples:
+        from experiments.sample_quality import compare
+
+        steps, sampler = command.sample_steps or model.steps, command.sampler or model.sampler
+        train = load_set(config.data, "train")
+        compare(model, net, train, images, command.samples, steps=steps, sampler=sampler, seed=command.seed)
+    return 0
+
+
+def _measure_bits(command: EvalCommand, model: VDM, config: configs.TrainConfig, images: ImageSet) -> None:
     chosen = watch.chosen(images, command.images)
     groups = [images.groups()[i] for i in chosen.tolist()]
     rows = [*_model_rows(command, model, images), *_other_rows(command, config, images, images.batch(chosen)["x"])]
@@ -119,12 +132,27 @@ def eval_command(args: list[str]) -> int:
         from experiments import schedule_variance
 
         schedule_variance.compare(model, images, count=command.images, times=command.times, seed=command.seed)
-    if command.samples:
-        from experiments.sample_quality import compare
 
-        steps, sampler, train = command.sample_steps, command.sampler, load_set(config.data, "train")
-        compare(model, net, train, images, command.samples, steps=steps, sampler=sampler, seed=command.seed)
-    return 0
+
+def _measure_error(command: EvalCommand, model: PictureModel, images: ImageSet) -> None:
+    """What a model without a bound was trained to lower. Raises ValueError for flags that are about bits."""
+    for name, given in (
+        ("--num-steps", command.num_steps),
+        ("--schedules", command.schedules),
+        ("--output", command.output),
+    ):
+        if given:
+            raise ValueError(f"{name} is about bits per dimension, which this model has no bound of; try --samples")
+    with Steps("weighted error", 1) as progress:
+        found = watch.losses(
+            model, images, times=command.times, count=command.images, seed=command.seed,
+            progress=lambda done, total: progress.update(done / total),
+        )  # fmt: skip
+    groups = [images.groups()[i] for i in watch.chosen(images, command.images).tolist()]
+    mean, se = mean_and_se(found, groups)
+    say(f"weighted error of x0 on {len(found):,} {command.split} pictures: {mean:.5f} ± {se:.5f}")
+    if not command.samples:
+        say(f"how good its pictures are: tandem eval {command.run} --samples 1000")
 
 
 def _check(command: EvalCommand) -> None:
@@ -144,7 +172,7 @@ def _check(command: EvalCommand) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at most {MOST:,}, got {getattr(command, name)}")
     if 0 < command.samples < 4:
         raise ValueError(f"--samples must be 0, or at least 4 for KID and FID, got {command.samples}")
-    if command.sampler not in SAMPLERS:
+    if command.sampler is not None and command.sampler not in SAMPLERS:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
     if command.output:
         flags.check_writable(command.output)
@@ -159,7 +187,7 @@ def _network(command: EvalCommand) -> Any:
     return network(command.features, pick_device(command.device))
 
 
-def _model_rows(command: EvalCommand, model: "VDM", images: ImageSet) -> Iterator[Row]:
+def _model_rows(command: EvalCommand, model: VDM, images: ImageSet) -> Iterator[Row]:
     """The bound as trained and, if asked for, of so many steps, each with its parts."""
     steps = model.config.num_steps
     for asked in dict.fromkeys([steps, steps if command.num_steps is None else command.num_steps]):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 import tyro
 
+import generative
 from experiments import files, halves, runs
 from experiments.data import load_set
 from experiments.evaluate import interval
@@ -19,6 +20,7 @@ from generative import models
 from generative.checkpoint import Store
 from generative.config import TrainConfig
 from generative.model import PictureModel
+from generative.papers.progressive_distillation import Diffusion, check_teacher
 from generative.papers.vdm import VDMConfig
 from generative.train import NotFinite, open_store, pick_device
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 NAME: str = halves.GENERATIVE
 FIXED: tuple[str, ...] = (
-    "model", "seed", "storage", "optim.batch", "data.name", "data.size", "data.channels", "data.downscale",
+    "model", "seed", "storage", "teacher", "optim.batch", "data.name", "data.size", "data.channels", "data.downscale",
     "data.holdout", "data.flip", "data.rotate",
 )  # fmt: skip
 """Where the data lie (data.path) may change: a folder moves."""
@@ -60,8 +62,8 @@ def check_flags(flags: TrainCommand) -> None:
 
 
 def located(config: TrainConfig) -> TrainConfig:
-    path, storage = (_absolute(place) for place in (config.data.path, config.storage))
-    return replace(config, data=replace(config.data, path=path), storage=storage)
+    path, storage, teacher = (_absolute(place) for place in (config.data.path, config.storage, config.teacher))
+    return replace(config, data=replace(config.data, path=path), storage=storage, teacher=teacher)
 
 
 def _absolute(place: str | None) -> str | None:
@@ -86,7 +88,9 @@ def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> No
         have = f"has {len(images.classes)} classes" if images.classes else "is unlabelled"
         raise ValueError(f"model.net.classes is {classes}, but {images.name} {have}")
     with torch.device("meta"):  # impossible sizes of a network, without its memory
-        models.make(config.model, images.shape, images.num_levels)
+        model = models.make(config.model, images.shape, images.num_levels)
+    if config.teacher is not None and isinstance(model, Diffusion):
+        check_teacher(model, generative.load(config.teacher))
 
 
 def hold(run: Path) -> AbstractContextManager[None]:

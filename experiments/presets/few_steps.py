@@ -1,10 +1,8 @@
 """Presets of models to be distilled (`tandem distill RUN`): a network that predicts v, x0 or both, cosine schedule.
 
 The first three run on any machine. The rest are the rows of Progressive Distillation (arXiv 2202.00512, App E) with its
-hyper-parameters, for a cluster with GPUs; their chains take
-
-    tandem distill RUN --from-steps 8192 --updates 50000 --last-updates 100000 --optim.learning-rate 5e-5  (CIFAR-10)
-    tandem distill RUN --from-steps 1024 --updates 50000 --last-updates 100000 --optim.learning-rate 1e-4  (others)
+hyper-parameters, for a cluster with GPUs. Where we differ: the noise level enters the network as its place in log_snr,
+not as an angle.
 """
 
 from collections.abc import Callable, Iterator
@@ -108,6 +106,14 @@ ROWS: tuple[tuple[str, str, Callable[[], TrainConfig]], ...] = (
     ("pd-lsun128", "the distillation paper's LSUN rows (bedrooms, churches); needs --data.path", lsun),
 )
 """Preset, what it is, its configuration."""
+
+_PAPER = {"from_steps": 1024, "updates": 50_000, "learning_rate": 1e-4}
+CHAINS: dict[str, dict[str, Any]] = {
+    "pd-cifar10": {**_PAPER, "from_steps": 8192, "learning_rate": 5e-5},
+    "pd-imagenet64": _PAPER,
+    "pd-lsun128": _PAPER,
+}
+"""Preset -> how the paper distils it (App E): a student of two steps or one has twice the updates."""
 
 
 def rows() -> Iterator[dict[str, Any]]:
