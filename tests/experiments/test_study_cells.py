@@ -216,7 +216,9 @@ def test_begun_names_the_pretraining(cell) -> None:
 def policy(spec: ObservationSpec, seed: int) -> Policy:
     torch.manual_seed(seed)
     network = TeamNetwork(spec, NetworkConfig(width=16, hidden=24))
-    torch.nn.init.normal_(network.policy[-1].weight)
+    last = network.policy[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight)
     return Policy(network)
 
 
