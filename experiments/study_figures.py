@@ -77,6 +77,7 @@ def bars(path: Path, tasks: Sequence[TaskScores]) -> None:
             for axes, (measure, title) in zip(row, measures, strict=True):
                 _bars(axes, each, measure)
                 axes.set_title(f"{each.title}\n{title}", fontsize=9)
+                axes.set_visible(any(len(each.of(measure, arm)) for arm in each.curves))
         for axes, (measure, _) in zip(grid[-1], measures, strict=True):
             against = " against the level's own\nopponent" * (measure == "unseen")  # it never met the unseen one
             axes.set_xlabel(f"0: random policy{against}, 1: reference")
