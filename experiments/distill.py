@@ -56,28 +56,20 @@ def distill_command(args: list[str]) -> int:
 
 def parse_distill(args: list[str]) -> tuple[Path | None, DistillCommand]:
     """(chain to go on with, flags). Raises ValueError for whatever does not fit."""
-    name, rest = flags.split_name(args)
-    resume, rest = flags.take(rest, "--resume")
-    if (name is None) == (resume is None):
-        got = "no run was named" if name is None else f"give a run or --resume CHAIN, not both (got {name!r})"
-        raise flags.FlagError(f"{got}; usage: {USAGE}")
-    run = Path(resume) if resume is not None else None
+    name, run, rest = flags.name_or_resume(args, "run", USAGE)
     stored = read(run) if run is not None else defaults(str(name))
     command = flags.parse(
         DistillCommand,
         rest,
-        prog=f"tandem distill {name or f'--resume {resume}'}",
+        prog=f"tandem distill {name or f'--resume {run}'}",
         example=EXAMPLE,
         default=DistillCommand(config=stored),
         about=distill_command.__doc__ or "",
     )
     if command.plain and command.config.workers != 1:
         raise ValueError(f"--plain trains in one process; --workers must be 1 then, got {command.config.workers}")
-    if run is not None and command.config.teacher != stored.teacher:
-        raise ValueError(f"the teacher of {run} cannot change when it goes on")
-    if run is not None and chain.fixed(command.config) != chain.fixed(stored):
-        odd = next(n for n, value in chain.fixed(stored).items() if chain.fixed(command.config)[n] != value)
-        raise ValueError(f"{odd} of {run} cannot change when it goes on")
+    if run is not None:
+        runs.check_fixed(run, ("teacher", *chain.fixed(stored)), stored, command.config)
     if run is None:
         _plan(command.config, None)
     return run, command

@@ -75,6 +75,19 @@ def split_name(args: list[str]) -> tuple[str | None, list[str]]:
     return (args[0], args[1:]) if args and not args[0].startswith("-") else (None, args)
 
 
+def name_or_resume(args: list[str], what: str, usage: str) -> tuple[str | None, Path | None, list[str]]:
+    """(NAME, None, the rest) of `NAME ...`, or (None, RUN, the rest) of `--resume RUN ...`. what: such as "preset".
+
+    Raises FlagError for both or neither.
+    """
+    name, rest = split_name(args)
+    resume, rest = take(rest, "--resume")
+    if (name is None) == (resume is None):
+        got = f"no {what} was named" if name is None else f"give a {what} or --resume RUN, not both (got {name!r})"
+        raise FlagError(f"{got}; usage: {usage}")
+    return name, None if resume is None else Path(resume), rest
+
+
 def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
     """Takes `flag VALUE` or `flag=VALUE` out of `args`. Raises FlagError if the value is missing."""
     for index, arg in enumerate(args):

@@ -60,17 +60,12 @@ def pretrain_command(args: list[str]) -> int:
 
 def parse_pretrain(args: list[str]) -> tuple[str, Path | None, PretrainCommand]:
     """(preset, run to go on with, flags) of a pre-training's command. Raises ValueError for whatever does not fit."""
-    name, rest = flags.split_name(args)
-    resume, rest = flags.take(rest, "--resume")
-    if (name is None) == (resume is None):
-        got = "no preset was named" if name is None else f"give a preset or --resume RUN, not both (got {name!r})"
-        raise flags.FlagError(f"{got}; usage: {USAGE} (`tandem presets` lists the presets)")
-    run = Path(resume) if resume is not None else None
+    name, run, rest = flags.name_or_resume(args, "preset", f"{USAGE} (`tandem presets` lists the presets)")
     preset, stored = read(run) if run is not None else (str(name), defaults(str(name)))
     command = flags.parse(
         PretrainCommand,
         rest,
-        prog=f"tandem pretrain {name or f'--resume {resume}'}",
+        prog=f"tandem pretrain {name or f'--resume {run}'}",
         example=EXAMPLE,
         default=PretrainCommand(config=stored),
         about=f"{pretrain_command.__doc__} The defaults are those of {run or f'preset {name}'}.",
@@ -79,7 +74,7 @@ def parse_pretrain(args: list[str]) -> tuple[str, Path | None, PretrainCommand]:
         raise flags.FlagError(f"--data is missing: the folder of a recording (`tandem record`); usage: {USAGE}")
     config = replace(command.config, data=str(Path(command.config.data).absolute()))  # to go on from another folder
     if run is not None:
-        _check_resumable(run, stored, config)
+        runs.check_fixed(run, FIXED, stored, config)
     return preset, run, replace(command, config=config)
 
 
@@ -117,13 +112,6 @@ def read(run: Path) -> tuple[str, PretrainConfig]:
         raise ValueError(f"{path} cannot be read: {error} is missing") from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as the configuration of a pre-training: {error}") from None
-
-
-def _check_resumable(run: Path, stored: PretrainConfig, asked: PretrainConfig) -> None:
-    for name in FIXED:
-        before, after = getattr(stored, name), getattr(asked, name)
-        if before != after:
-            raise ValueError(f"{name} of {run} cannot change when it goes on; it is {before}, asked was {after}")
 
 
 def pretrain_run(

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import time
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,17 @@ def read(run: Path) -> tuple[str, Any]:
             if not isinstance(record[name], kind):
                 raise ValueError(f"{name} is {record[name]!r}")
         return record["preset"], config_from_json(record["config"], record.get("half", halves.MARL))
+
+
+def check_fixed(run: Path, names: tuple[str, ...], stored: Any, asked: Any) -> None:
+    """A run goes on as what it is; budget and pace may change. names: of fields that may not, "a.b" for an inner one.
+
+    Raises: ValueError for one that would.
+    """
+    for name in names:
+        before, after = (reduce(getattr, name.split("."), config) for config in (stored, asked))
+        if before != after:
+            raise ValueError(f"{name} of {run} cannot change when it goes on; it is {before}, asked was {after}")
 
 
 def environment_of(path: Path) -> "envs.EnvConfig":

@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -40,34 +39,21 @@ def train_command(args: list[str]) -> int:
 
 def parse_train(args: list[str]) -> tuple[str, Path | None, Any]:
     """(preset, run to go on with, flags) of a training command. Raises ValueError for whatever does not fit."""
-    name, rest = flags.split_name(args)
-    resume, rest = flags.take(rest, "--resume")
-    if (name is None) == (resume is None):
-        got = "no preset was named" if name is None else f"give a preset or --resume RUN, not both (got {name!r})"
-        raise flags.FlagError(f"{got}; usage: {USAGE} (`tandem presets` lists the presets)")
-    run = Path(resume) if resume is not None else None
+    name, run, rest = flags.name_or_resume(args, "preset", f"{USAGE} (`tandem presets` lists the presets)")
     preset, stored = runs.read(run) if run is not None else (str(name), presets.get(str(name)).make())
     half = halves.of(stored)
     command = flags.parse(
         half.TrainFlags,
         rest,
-        prog=f"tandem train {name or f'--resume {resume}'}",
+        prog=f"tandem train {name or f'--resume {run}'}",
         example=EXAMPLE if half.NAME == halves.MARL else PICTURES_EXAMPLE,
         default=half.TrainFlags(config=stored),
         about=f"Trains {preset}; the defaults are {'those of the run' if run else 'the preset'}.",
     )
     half.check_flags(command)
     if run is not None:
-        _check_resumable(half, run, stored, half.located(command.config))
+        runs.check_fixed(run, half.FIXED, stored, half.located(command.config))
     return preset, run, command
-
-
-def _check_resumable(half: halves.Half, run: Path, stored: Any, asked: Any) -> None:
-    """A run goes on as what it is; budget and pace may change."""
-    for name in half.FIXED:
-        before, after = (reduce(getattr, name.split("."), config) for config in (stored, asked))
-        if before != after:
-            raise ValueError(f"{name} of {run} cannot change when it goes on; it is {before}, asked was {after}")
 
 
 def train_run(

@@ -5,6 +5,7 @@ this class alone.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +24,7 @@ from generative.schedules import Schedule, ScheduleConfig
 NetConfig = VDMUNetConfig | UNetConfig
 
 
-class PictureModel(nn.Module):
+class PictureModel(nn.Module, ABC):
     """A diffusion model of pictures of one shape."""
 
     sampler: ClassVar[str] = "ancestral"
@@ -93,10 +94,10 @@ class PictureModel(nn.Module):
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         return self.losses(batch, source)
 
+    @abstractmethod
     def losses(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         """ "loss" [B], which is minimised, and what is reported beside it, [B] each, of a batch "x" (level indices
         [B, C, H, W]) and "label" [B]."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def sample(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from experiments import statistics, study, study_figures, study_page, study_results
+from experiments import statistics, study, study_figures, study_method, study_page, study_results
 from experiments.presets.study import ARMS, SIZES
 from experiments.study_plan import Grid
 from tests.experiments.studied import document
@@ -130,12 +130,12 @@ def test_commands_are_those_that_were_typed(flags, tmp_path) -> None:
         return study_results.gather([], found, "2core"), (list(found.budgets.items()), found.arms)
 
     document, asked = grid(flags)
-    (command,) = study_page.commands(document)
+    (command,) = study_method.commands(document)
     assert command == " ".join(("tandem study agent-centric --size 2core", *flags))
     assert grid(command.split()[5:])[1] == asked
     searched, other = next(iter(document["tasks"])), ARMS[0]
     document["tuning"] = {"tasks": {searched: {arm: {} for arm in ARMS}, "football-3v1": {other: {}}}}
-    search, command = study_page.commands(document)
+    search, command = study_method.commands(document)
     assert search.endswith(" --tune")
     assert grid(search.split()[5:-1])[1] == ([(searched, dict(asked[0])[searched])], asked[1])
 
@@ -144,7 +144,7 @@ def test_searches_of_different_arms_are_different_commands(tmp_path) -> None:
     found = study_results.gather([], Grid(folder=tmp_path, budgets=SIZES["2core"], rates={}), "2core")
     found["tuning"] = {"tasks": {"lab2d-harvest": {"acam": {}}, "football-pass-and-shoot": dict.fromkeys(ARMS)}}
     start = "tandem study agent-centric --size 2core"
-    assert study_page.commands(found) == [
+    assert study_method.commands(found) == [
         f"{start} --tasks lab2d-harvest --arms acam --tune", f"{start} --tasks football-pass-and-shoot --tune", start
     ]  # fmt: skip
 
