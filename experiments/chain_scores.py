@@ -94,7 +94,9 @@ class Scores:
     def __init__(self, run: Path, judge: Judge, device: str) -> None:
         self.run, self.judge, self.device, self.folder = run, judge, device, run / "scores"
         self.teacher = loading.load(run / chain_manifest.TEACHER, device)
-        students = [row["steps"] for row in chain_manifest.read_manifest(run)["stages"] if row["steps"]]
+        manifest = chain_manifest.read_manifest(run)
+        chain_manifest.check_files(run, manifest)
+        students = [row["steps"] for row in manifest["stages"] if row["steps"]]
         if not students:
             raise ValueError(f"{run} has no finished student to score")
         self.students, self.all_steps = students, 2 * students[0]
@@ -105,9 +107,11 @@ class Scores:
         path = self.folder / "rows.jsonl"
         try:
             lines = path.read_text().splitlines() if path.exists() else []
-            return [Row(**json.loads(line)) for line in lines]
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            rows = [Row(**json.loads(line)) for line in lines]
+            np.array([[row.fid, row.kid, row.kid_se, row.steps, row.seed, row.samples] for row in rows], float)
+        except (OSError, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise ValueError(f"{path} cannot be read as scores: {error}") from None
+        return rows
 
     def measure(self, method: str, steps: int, *, seed: int, samples: int, tune: int) -> Row:
         """The row of a method: from rows.jsonl, or measured and added to it."""
@@ -141,9 +145,12 @@ class Scores:
         if path.exists():
             try:
                 with np.load(path, allow_pickle=False) as file:
-                    return torch.from_numpy(file["pictures"])
-            except (OSError, ValueError, KeyError) as error:
-                raise ValueError(f"{path} cannot be read as samples: {error}") from None
+                    found = file["pictures"]
+            except Exception as error:  # zipfile, zlib and NumPy each have their own
+                raise ValueError(f"{path} cannot be read as samples ({error}); remove it to draw them anew") from None
+            if found.dtype != np.uint8 or found.shape != (samples, *self.teacher.shape):
+                raise ValueError(f"{path} holds other samples than {samples} of {self.teacher.shape}; remove it")
+            return torch.from_numpy(found)
         drawn = self._draw(method, steps, seed, samples, {} if variance is None else {"variance": variance})
         with files.whole(path) as temporary:
             np.savez_compressed(temporary, pictures=drawn)

@@ -65,6 +65,10 @@ def eval_command(args: list[str]) -> int:
     judge = _judge(command)
     everything = [Scores(run, judge, pick_device(command.device)) for run in command.chains]
     steps = command.steps or (everything[0].all_steps, *everything[0].students)
+    for scores in everything:
+        if command.methods == (STUDENT,) and not set(steps) & set(scores.students):
+            known = ", ".join(map(str, scores.students))
+            raise ValueError(f"{scores.run} has no student with such --steps; it has {known}")
     rows = [[*_measured(command, scores, steps)] for scores in everything]
     _write(output, everything, rows)
     return 0
