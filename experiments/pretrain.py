@@ -13,7 +13,8 @@ from rich.table import Table
 import agents
 import envs
 from agents import Policy
-from experiments import files, flags, presets, runs
+from agents.reading import check_types
+from experiments import files, flags, halves, presets, runs
 from experiments.flags import say
 from experiments.progress import Steps
 from experiments.train import RunFailed
@@ -94,24 +95,17 @@ def defaults(preset: str) -> PretrainConfig:
 
 def read(run: Path) -> tuple[str, PretrainConfig]:
     """(preset, configuration) of a pre-training's run folder. Raises ValueError if it is none."""
-    path = run / "config.json"
-    try:
-        record = json.loads(path.read_text())
+    if not (run / "config.json").is_file():
+        raise ValueError(f"{run} is not a run folder: it has no config.json (runs are at runs/PRESET/TIME-SEED)")
+    with halves.record_of(run) as record:
         if record.get("kind") != PretrainConfig.KIND:
             raise ValueError("it is of another kind of run; go on with it by `tandem train --resume`")
         data = record["config"]
         rest = {key: value for key, value in data.items() if key not in ("env", "network", "kinds")}
         env, network = envs.from_json(data["env"]), agents.NetworkConfig(**data["network"])
         config = PretrainConfig(env=env, network=network, kinds=tuple(data["kinds"]), **rest)
+        check_types(config)
         return record["preset"].removesuffix("-pretrain"), config
-    except OSError:
-        raise ValueError(
-            f"{run} is not a run folder: it has no config.json (runs are at runs/PRESET/TIME-SEED)"
-        ) from None
-    except KeyError as error:
-        raise ValueError(f"{path} cannot be read: {error} is missing") from None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as the configuration of a pre-training: {error}") from None
 
 
 def pretrain_run(

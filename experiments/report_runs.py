@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.reading import reading
 from experiments import presets
 from experiments.report_numbers import Curve, Estimate, Z, bounds, is_bound, number
 
@@ -121,13 +122,11 @@ def read(folder: Path) -> Run:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    try:
+    with reading(path, "JSON"):
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} cannot be read: it holds no JSON object")
-    return data
+        if not isinstance(data, dict):
+            raise ValueError("it holds no JSON object")
+        return data
 
 
 def _metrics(path: Path, notes: list[str]) -> dict[str, Curve]:

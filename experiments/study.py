@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from agents.reading import json_of
 from experiments import files, flags
 from experiments.flags import escaped, say
 from experiments.presets.study import ARMS, LEARNING_RATE_FACTORS, SIZES, Budget, check_names
@@ -62,8 +63,11 @@ def study_command(args: list[str]) -> int:
         if command.tune and (failed := _tune(grid)):
             return _failed(failed)
         failed = _run(replace(grid, rates=_rates(grid.folder)))
-    _report(replace(grid, rates=_rates(grid.folder)), command)
-    return _failed(failed) if failed else 0
+    try:
+        _report(replace(grid, rates=_rates(grid.folder)), command)
+    finally:  # where nothing is done yet, why counts more than that there is no page
+        code = _failed(failed) if failed else 0
+    return code
 
 
 def parse_study(args: list[str]) -> tuple[StudyCommand, Grid]:
@@ -141,18 +145,14 @@ def _search(folder: Path) -> dict[str, Any]:
     path = folder / "tuning.json"
     if not path.exists():
         return {}
-    try:
-        found = json.loads(path.read_text())
+    with json_of(path, "the result of a search (remove it to go without one)") as found:
         rows = [row for arms in found["tasks"].values() for row in arms.values()]
         scores = [score for row in rows for scores in row["scores"].values() for score in scores]
         known = all(row["factor"] in LEARNING_RATE_FACTORS for row in rows)
         sized = all(task in found["env_steps"] and list(found["seeds"][task]) for task in found["tasks"])
         if known and sized and np.isfinite(scores).all():
             return found
-        why = "a factor, seed or score is missing or none that a search gives"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"{type(error).__name__}: {error}"
-    raise ValueError(f"{path} cannot be read as the result of a search ({why}); remove it to go without one")
+        raise ValueError("a factor, seed or score is missing or none that a search gives")
 
 
 def _tune(grid: Grid) -> dict[str, str]:

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from agents import ObservationSpec, TeamNetwork
 from envs.football.frame import METRES, TO_UNIT
-from marl.losses.prediction import Sums, Targets, prediction_sums
+from marl.losses.prediction import Sums, Targets, prediction_sums, surprise
 from marl.pretrain_data import Rows
 
 ROWS_AT_ONCE = 2048
 RESAMPLES = 2000
 MODEL, NO_MOVE, CONSTANT_VELOCITY = "model", "no_move", "constant_velocity"
-MEASURES = {"huber": "error", "wrong_cell": "accuracy", "distance": "distance"}
+MEASURES = {"huber": "error", "nats": "nats", "wrong_cell": "accuracy", "distance": "distance"}
 """Measure -> what it is called among the sums."""
 
 
@@ -35,8 +35,9 @@ class ErrorRow:
     horizon: int
     """Steps ahead."""
     measure: str
-    """"huber" (summed over x and y, in units of horizon x step_scale), "wrong_cell" (share of wrong cells) or
-    "distance" (mean distance between guess and truth, in `unit`)."""
+    """"huber" (summed over x and y, in units of horizon x step_scale), "nats" (cross-entropy of the cells; of the
+    trivial predictors with the best constant confidence, `losses.prediction.surprise`), "wrong_cell" (share of wrong
+    cells) or "distance" (mean distance between guess and truth, in `unit`)."""
     unit: str
     """Of the numbers below."""
     model: float
@@ -82,7 +83,8 @@ def errors(network: TeamNetwork, parts: Iterable[Rows], *, kinds: Collection[str
             _add(sums, network, part.take(chosen, device), scale)
     totals = list(sums.values())
     measures = [one for one in MEASURES if totals and MEASURES[one] in totals[0]]
-    return [row for measure in measures for row in _table(totals, measure, unit, network.spec, kinds, seed)]
+    cells = (2 * network.config.cell_radius + 1) ** 2
+    return [row for measure in measures for row in _table(totals, measure, unit, network.spec, kinds, cells, seed)]
 
 
 @torch.inference_mode()
@@ -116,37 +118,45 @@ def _distances(guess: Tensor, target: Targets, mask: Tensor, scale: Tensor) -> S
 
 
 def _table(
-    sums: list[Sums], measure: str, unit: str, spec: ObservationSpec, kinds: Collection[str], seed: int
+    sums: list[Sums], measure: str, unit: str, spec: ObservationSpec, kinds: Collection[str], cells: int, seed: int
 ) -> list[ErrorRow]:
     """The rows of one measure from the sums of every episode."""
     found = [kind for kind in dict.fromkeys(spec.entity_kinds) if kind in kinds]
     member = np.array([[kind == one for one in found] for kind in spec.entity_kinds], float)  # [E, C]
-    name = MEASURES[measure]
     suffixes = {MODEL: "", NO_MOVE: "_no_move", CONSTANT_VELOCITY: "_constant_velocity"}
+    names = {predictor: MEASURES[measure] + suffix for predictor, suffix in suffixes.items()}
+    if measure == "nats":  # the trivial predictors say no probabilities; theirs follow from how often they are right
+        names |= {predictor: f"accuracy{suffixes[predictor]}" for predictor in (NO_MOVE, CONSTANT_VELOCITY)}
 
     def totals(key: str) -> np.ndarray:  # [episodes, C, K]
         return np.einsum("nek,ec->nck", np.stack([one[key].numpy() for one in sums]), member)
 
     count = totals("rows")
-    who = {predictor: totals(name + suffix) for predictor, suffix in suffixes.items()}
+    who = {predictor: totals(name) for predictor, name in names.items()}
     if measure == "wrong_cell":  # from hits
         who = {predictor: count - hits for predictor, hits in who.items()}
     draws = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
     return [
         _row({p: total[:, c, k] for p, total in who.items()}, count[:, c, k], draws,
              kind=kind, horizon=k + 1, measure=measure,
-             unit=unit if measure == "distance" else "")
+             unit=unit if measure == "distance" else "", cells=cells)
         for c, kind in enumerate(found)
         for k in range(count.shape[2])
         if count[:, c, k].any()
     ]  # fmt: skip
 
 
-def _row(who: dict[str, np.ndarray], count: np.ndarray, draws: np.ndarray, **names: Any) -> ErrorRow:
+def _row(who: dict[str, np.ndarray], count: np.ndarray, draws: np.ndarray, cells: int, **names: Any) -> ErrorRow:
     """who, count: [episodes]; draws: [resamples, episodes] times each episode is drawn."""
-    means: dict[str, Any] = {predictor: float(total.sum() / count.sum()) for predictor, total in who.items()}
-    drawn = np.maximum(draws @ count, 1e-12)
-    model, steady = draws @ who[MODEL] / drawn, draws @ who[CONSTANT_VELOCITY] / drawn
+
+    def value(predictor: str, weights: np.ndarray) -> np.ndarray:  # [..., episodes] -> [...]
+        mean = weights @ who[predictor] / np.maximum(weights @ count, 1e-12)
+        if names["measure"] != "nats" or predictor == MODEL:
+            return mean
+        return surprise(torch.as_tensor(mean.clip(0, 1)), cells).numpy()
+
+    means: dict[str, Any] = {predictor: float(value(predictor, np.ones(len(count)))) for predictor in who}
+    model, steady = value(MODEL, draws), value(CONSTANT_VELOCITY, draws)
     low, high = np.percentile(model - steady, (2.5, 97.5)).tolist()
     shares = np.percentile(model / np.maximum(steady, 1e-12), (2.5, 97.5)).tolist()
     share = means[MODEL] / max(means[CONSTANT_VELOCITY], 1e-12)

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 import envs
 from agents import ObservationSpec
+from agents.reading import check_fields, check_types, first_line, json_of
 from marl.files import whole
 
 FORMAT = "tandem-recording-1"
@@ -35,8 +36,6 @@ _FIELDS = {
 MOST_PARTS = 100_000
 """Their names have five digits."""
 _PART_NAME = re.compile(r"part-\d{5}\.parquet")
-_LARGEST = 2**31 - 1
-"""Numbers in one flattened array at most."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,9 @@ class Recording:
     @property
     def env(self) -> envs.EnvConfig:
         """The recorded environment. Raises ValueError if it is not one of ours."""
-        return envs.from_json(self.manifest["env"])
+        env = envs.from_json(self.manifest["env"])
+        check_types(env)
+        return env
 
     @property
     def num_episodes(self) -> int:
@@ -92,7 +93,7 @@ class Recording:
                     raise ValueError("its numbers of episodes and rows are not those of the manifest")
                 return [self._episode(file.read_row_group(group)) for group in range(file.num_row_groups)]
         except (ValueError, OSError, pa.ArrowException) as error:
-            raise ValueError(f"{path} cannot be read as a part of a recording: {_line(error)}") from None
+            raise ValueError(f"{path} cannot be read as a part of a recording: {first_line(error)}") from None
 
     def _episode(self, table: pa.Table) -> envs.Obs:
         episode = {}
@@ -127,18 +128,15 @@ def open_recording(folder: str | Path, *, verify: bool = True) -> Recording:
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{folder} is not a recording: it has no {MANIFEST} (`tandem record` makes recordings)")
-    try:
-        manifest = _checked(json.loads(path.read_text()), _FIELDS, "the manifest")
+    with json_of(path, "a manifest") as manifest:
         if manifest["format"] != FORMAT:
             raise ValueError(f"its format is {manifest['format']!r}, this version reads {FORMAT!r}")
+        check_fields(manifest, _FIELDS)
         spec = ObservationSpec.from_json(manifest["spec"])
-        _check_spec(spec)
         for policy in manifest["policy"]:
-            _checked(policy, {"name": str, "sha256": str | None}, "a policy")
+            check_fields(policy, {"name": str, "sha256": str | None}, "a policy")
         for number, part in enumerate(manifest["parts"]):
             _check_part(part, number)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as a manifest: {_line(error)}") from None
     recording = Recording(folder, manifest, spec)
     for part in recording.parts:
         _verify(folder / part["file"], part, verify)
@@ -202,44 +200,13 @@ def _schema(spec: ObservationSpec) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _checked(data: Any, fields: dict[str, Any], what: str) -> dict[str, Any]:
-    """`data` if it is a dictionary with these fields. Raises ValueError."""
-    if not isinstance(data, dict):
-        raise ValueError(f"{what} is not a table of fields")
-    for name, kind in fields.items():
-        kinds = (int, float) if kind is float else kind
-        if name not in data:
-            raise ValueError(f"{what} has no field {name!r}")
-        if not isinstance(data[name], kinds) or (kind is not bool and isinstance(data[name], bool)):
-            raise ValueError(
-                f"field {name!r} of {what} is {str(data[name])[:40]!r}, not {getattr(kind, '__name__', kind)}"
-            )
-    return data
-
-
 def _check_part(part: Any, number: int) -> None:
     """Raises ValueError for an entry that cannot be one; a file outside the folder is never opened."""
-    _checked(part, PART_FIELDS, f"part {number}")
+    check_fields(part, PART_FIELDS, f"part {number}")
     if not _PART_NAME.fullmatch(part["file"]) or part["file"] != part_name(number):
         raise ValueError(f"part {number} is called {part['file'][:80]!r}, not {part_name(number)!r}")
     if not 1 <= part["episodes"] <= part["rows"]:
         raise ValueError(f"part {number} has {part['rows']} rows in {part['episodes']} episodes")
-
-
-def _check_spec(spec: ObservationSpec) -> None:
-    """Raises ValueError for a description whose arrays could not exist."""
-    if set(spec.shapes) != set(spec.dtypes) or not {"mask", "who", "positions", "entity_mask"} <= set(spec.shapes):
-        raise ValueError(f"the observation's arrays are {', '.join(spec.shapes)}; some are missing")
-    for key, shape in spec.shapes.items():
-        if not all(isinstance(size, int) and size >= 1 for size in shape) or math.prod(shape) > _LARGEST:
-            raise ValueError(f"the shape of {key!r} is {shape}")
-        if not isinstance(spec.dtypes[key], str) or np.dtype(spec.dtypes[key]).kind not in "biuf":
-            raise ValueError(f"the dtype of {key!r} is {spec.dtypes[key]!r}")
-    agents, entities = spec.num_agents, spec.num_entities
-    expected = {"mask": (agents,), "who": (agents,), "positions": (entities, 2), "entity_mask": (entities,)}
-    for key, shape in expected.items():
-        if spec.shapes[key] != shape:
-            raise ValueError(f"the shape of {key!r} is {spec.shapes[key]}, not {shape}")
 
 
 def _check_values(episode: envs.Obs, spec: ObservationSpec) -> None:
@@ -268,7 +235,3 @@ def _verify(path: Path, part: dict[str, Any], checksum: bool) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -172,6 +172,13 @@ def _groups(entity_kinds: tuple[str, ...], kinds: tuple[str, ...], device: torch
     return ["", *[f"/{kind}" for kind in found]], torch.tensor(rows, dtype=torch.float32, device=device)
 
 
+def surprise(accuracy: Tensor, num_cells: int) -> Tensor:
+    """Nats per cell of a guess with the best constant confidence in it, H_b(p) + (1 - p) log(C - 1) at p = accuracy;
+    never more than log C, of no confidence. Any shape."""
+    wrong = 1 - accuracy
+    return torch.special.entr(accuracy) + torch.special.entr(wrong) + wrong * math.log(num_cells - 1)
+
+
 def summarise(
     sums: Sums, entity_kinds: Sequence[str], kinds: Collection[str], num_cells: int | None = None
 ) -> dict[str, Tensor]:
@@ -191,9 +198,7 @@ def summarise(
         count = total["known" if name.endswith(("_same_rows", "_constant_velocity")) else "rows"]
         stats[name] = total[name] / count.clamp(min=1)
         if num_cells is not None and name in ("accuracy_no_move", "accuracy_constant_velocity"):
-            p = stats[name]
-            surprise = torch.special.entr(p) + torch.special.entr(1 - p) + (1 - p) * math.log(num_cells - 1)
-            stats[name.replace("accuracy", "nats")] = surprise * (count > 0)
+            stats[name.replace("accuracy", "nats")] = surprise(stats[name], num_cells) * (count > 0)
     result = {}
     for name in sorted(stats):
         measure, _, suffix = name.partition("_")

@@ -40,7 +40,7 @@ def test_the_command_prints_its_tables_and_writes_the_page(tmp_path, capsys, mon
         (["{root}/run/config.json"], "holds no run"),
         (["{root}/run", "{root}/empty"], "empty holds no run"),
         (["{root}/broken"], "config.json cannot be read"),
-        (["{root}/list"], "config.json cannot be read: it holds no JSON object"),
+        (["{root}/list"], "config.json cannot be read as JSON: it holds no JSON object"),
         (["{root}/other"], "it needs a preset and a config"),
         (["{root}/run", "-o", "{root}/report.pdf"], "'report.pdf'; allowed suffixes: .html, .htm"),
         (["{root}/run", "-o", "{root}/folder.html"], "cannot write .*folder.html: Is a directory"),

@@ -223,7 +223,7 @@ def test_only_the_kinds_that_count_are_learnt(config, tmp_path):
 def test_cells_are_learnt_and_counted(config, tmp_path):
     config = replace(config, network=replace(config.network, prediction="both"), steps=150)
     rows = held_out_errors(config, pretrain(config, tmp_path))
-    assert {row.measure for row in rows} == {"huber", "wrong_cell", "distance"}
+    assert {row.measure for row in rows} == {"huber", "nats", "wrong_cell", "distance"}
     wrong = [(row.model, row.no_move, row.constant_velocity) for row in rows if row.measure == "wrong_cell"]
     assert np.min(wrong) >= 0
     assert np.max(wrong) <= 1

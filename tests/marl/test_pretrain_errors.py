@@ -6,11 +6,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 
 from agents import NetworkConfig, ObservationSpec, TeamNetwork
 from agents.network import Predicted
 from envs.fakes import make_spec
-from marl.losses.prediction import targets
+from marl.losses.prediction import cell_of, targets
 from marl.pretrain_data import Rows, join
 from marl.pretrain_errors import errors, unit_of
 
@@ -80,6 +81,34 @@ def test_means_are_those_of_a_slow_loop(network, parts):
         assert row.share == pytest.approx(row.model / row.constant_velocity)
         assert row.episodes == 10
         assert row.unit == ("step_scale" if row.measure == "distance" else "")
+
+
+def test_nats_of_cells_are_those_of_a_slow_loop(parts):
+    """The trivial predictors' are the entropy of the answer given a guess that is right so often, others evenly."""
+    view = gym.spaces.Box(-np.inf, np.inf, (2, 4), np.float32)
+    torch.manual_seed(0)
+    spec = ObservationSpec.from_team(make_spec(view, players=2, others=("opponent", "ball")))
+    network = TeamNetwork(spec, NetworkConfig(width=8, hidden=8, horizon=2, prediction="cells", cell_radius=1))
+    said, answers = {}, {}
+    for rows in parts:
+        logits = network.predict(network.encode(rows.obs)[0]).cells.detach().double().numpy()
+        cells = [cell_of(guess, 1).numpy() for guess in (rows.targets.displacement, rows.targets.velocity)]
+        for n, a, e, k in np.ndindex(*logits.shape[:4]):
+            if rows.obs["mask"][n, a] and rows.targets.velocity_mask[n, e, k]:
+                key, truth = (network.spec.entity_kinds[e], k + 1), cells[0][n, e, k]
+                p = np.exp(logits[n, a, e, k]) / np.exp(logits[n, a, e, k]).sum()
+                said.setdefault(key, []).append(-np.log(p[truth]))
+                answers.setdefault(key, []).append((truth == 4, truth == cells[1][n, e, k]))
+    rows = [row for row in errors(network, parts, kinds=KINDS) if row.measure == "nats"]
+    assert len(rows) == 3 * 2
+    for row in rows:
+        key = (row.kind, row.horizon)
+        assert row.model == pytest.approx(np.mean(said[key]), rel=1e-4)
+        for share, found in zip(np.mean(answers[key], 0), (row.no_move, row.constant_velocity), strict=True):
+            expected = entropy([share, *[(1 - share) / 8] * 8])
+            assert found == pytest.approx(expected, rel=1e-4)
+        low, high = row.difference
+        assert low < row.model - row.constant_velocity < high
 
 
 def test_intervals_hold_the_estimate_and_shrink_with_the_episodes(network, parts):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -261,7 +262,7 @@ def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(meeting, tmp_p
     with pytest.raises(ValueError, match=r"^cannot write to .*letter.txt: "):
         record("random", meeting(), tmp_path / "letter.txt", episodes=1)
     (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
-    with pytest.raises(ValueError, match=r"cannot be read as a manifest: the manifest has no field 'format'"):
+    with pytest.raises(ValueError, match=r"cannot be read as a manifest: it has no field 'format'"):
         record("random", meeting(), tmp_path, episodes=1)
     assert sorted(files_of(tmp_path)) == ["letter.txt", "manifest.json"]
 
@@ -306,11 +307,13 @@ def test_counts_are_checked_before_anything_is_written(options, message, meeting
     ("changes", "message"),
     [
         ({"format": "tandem-recording-9"}, "its format is 'tandem-recording-9', this version reads"),
-        ({"parts": {}}, "field 'parts' of the manifest is '{}', not list"),
-        ({"parts": [3]}, "part 0 is not a table of fields"),
-        ({"seed": True}, "field 'seed' of the manifest is 'True', not int"),
+        ({"parts": {}}, "parts must be a list, got {}"),
+        ({"parts": [3]}, "part 0 is no table of fields"),
+        ({"seed": True}, "seed must be a whole number, got True"),
+        ({"seed": 10**400}, "the number 1000"),
+        ({"seed": float("nan")}, "NaN in it is no finite number"),
         ({"spec": {"env": "x"}}, "the description of an observation has no field"),
-        ({"policy": ["random"]}, "a policy is not a table of fields"),
+        ({"policy": ["random"]}, "a policy is no table of fields"),
     ],
 )
 def test_a_bad_manifest_is_one_sentence(changes, message, recorded):
@@ -346,6 +349,19 @@ def test_a_manifest_that_is_none_is_one_sentence(text, recorded):
     with pytest.raises(ValueError, match=r"manifest.json cannot be read as a manifest: ") as caught:
         open_recording(recorded)
     assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_is_a_pipe_keeps_nobody_waiting(recorded):
+    (recorded / "manifest.json").unlink()
+    os.mkfifo(recorded / "manifest.json")
+    with pytest.raises(ValueError, match=r"is not a recording: it has no manifest.json"):
+        open_recording(recorded)
+
+
+def test_an_environment_with_fields_of_another_type_is_one_sentence(recorded):
+    edit(recorded, env={"suite": "football", "level": "academy_3_vs_1_with_keeper", "left_agents": "three"})
+    with pytest.raises(ValueError, match=r"left_agents"):
+        _ = open_recording(recorded).env
 
 
 def test_a_folder_without_manifest_is_one_sentence(tmp_path):
