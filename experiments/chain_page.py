@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import t
 
 from experiments import files
-from experiments.chain_scores import STOCHASTIC, STUDENT, Row, Scores
+from experiments.chain_scores import METHODS, SETTINGS, STUDENT, Row, Scores
 from experiments.pictures import grid
 
 COLUMNS = 10
@@ -26,7 +26,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 def table(rows: list[list[Row]], measure: str, digits: int) -> list[list[str]]:
     """The head and a line for each number of steps; a column for each method. rows: of each chain."""
     everything = [row for chain_rows in rows for row in chain_rows]
-    methods = list(dict.fromkeys(row.method for row in everything))
+    methods = [method for method in METHODS if any(row.method == method for row in everything)]
     counts = sorted({row.steps for row in everything}, reverse=True)
     lines = [["steps", *methods]]
     for count in counts:
@@ -61,8 +61,10 @@ def figure(path: Path, rows: list[list[Row]], title: str) -> None:
     everything = [row for chain_rows in rows for row in chain_rows]
     drawing = Figure(figsize=(6.6, 4.4), layout="constrained")
     axes = drawing.subplots()
-    for number, method in enumerate(dict.fromkeys(row.method for row in everything)):
+    for number, method in enumerate(METHODS):
         mine = [row for row in everything if row.method == method]
+        if not mine:
+            continue
         counts = sorted({row.steps for row in mine})
         means = [np.mean([row.fid for row in mine if row.steps == count]) for count in counts]
         width = 2.4 if method == STUDENT else 1.3
@@ -85,7 +87,7 @@ def strip(scores: Scores, rows: list[Row]) -> np.ndarray:
     chosen: list[tuple[str, int]] = [("ddim", scores.all_steps)]
     chosen += [(STUDENT, steps) for steps in scores.students if any(r.steps == steps for r in rows)]
     chosen += [("ddim", steps) for steps in sorted(scores.students)[:3] if any(r.steps == steps for r in rows)][::-1]
-    pictures = [scores.pictures(method, steps, seed, samples)[:COLUMNS].numpy() for method, steps in chosen]
+    pictures = [scores.pictures(method, "", steps, seed, samples)[:COLUMNS].numpy() for method, steps in chosen]
     return grid(np.concatenate(pictures), scores.teacher.num_levels, columns=min(COLUMNS, samples))
 
 
@@ -94,14 +96,15 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
     first = rows[0][0]
     chains = len(rows)
     spread = f"mean over {chains} chains with a 95% t interval" if chains > 1 else "one chain"
-    tuned = {r.steps: r.variance for r in rows[0] if r.method == STOCHASTIC}
     parts = [
         f"# Few steps: {about['title']}\n",
-        f"{first.samples:,} samples, noise of seed {first.seed}, {spread}. {first.features}.\n",
+        f"{first.samples:,} samples each, noise of seed {', '.join(str(one[0].seed) for one in rows)}, {spread}. "
+        f"{first.judge}. Heun calls the network 2N - 1 times in N steps, everything else N times.\n",
         "FID:\n",
         markdown(table(rows, "fid", 2)),
         "KID (thousandths):\n",
         markdown(_thousandths(rows)),
+        *_compared(rows, about["all_steps"]),
     ]
     if any(row.lpips is not None for chain_rows in rows for row in chain_rows):
         parts += [
@@ -116,10 +119,33 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
         f"chain {about['chain_passes']:.3g} ({about['chain_passes'] / about['teacher_passes']:.2f} of it; a gradient "
         "counts as two forward passes).\n",
     ]
-    if tuned:
-        chosen = ", ".join(f"{steps}: {value:g}" for steps, value in sorted(tuned.items(), reverse=True))
-        parts.append(f"Variance of the stochastic sampler, chosen by FID on other noise (steps: variance): {chosen}.\n")
+    for method in SETTINGS:
+        if chosen := ", ".join(f"{row.setting} with {row.steps}" for row in rows[0] if row.method == method):
+            parts.append(f"Settings of {method}, chosen by KID on other noise for each number of steps: {chosen}.\n")
     return "\n".join(parts)
+
+
+def _compared(rows: list[list[Row]], all_steps: int) -> list[str]:
+    """A table of the students beside the undistilled model's DDIM with all steps and its best sampler with as few."""
+    lines = [
+        ["steps", f"FID / FID of {all_steps} steps", "best undistilled sampler (FID)", "student minus it", "chains"]
+    ]
+    counts = sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
+    for count in counts:
+        ratios, margins, names = [], [], []
+        for one in rows:
+            fids = {(row.method, row.steps): row.fid for row in one}
+            others = {method: fid for (method, steps), fid in fids.items() if steps == count and method != STUDENT}
+            if ("ddim", all_steps) in fids and others:
+                best = min(others, key=lambda method: others[method])
+                names.append(best)
+                ratios.append(fids[STUDENT, count] / fids["ddim", all_steps])
+                margins.append(fids[STUDENT, count] - others[best])
+        if ratios:
+            better = f"{sum(margin < 0 for margin in margins)} of {len(margins)} better"
+            found = ", ".join(dict.fromkeys(names))
+            lines.append([str(count), _cell(ratios, 3), found, _cell(margins, 2), better])
+    return ["Students beside the undistilled model:\n", markdown(lines)] if lines[1:] else []
 
 
 def _thousandths(rows: list[list[Row]]) -> list[list[str]]:

@@ -2,8 +2,12 @@
 
 CHAIN/scores/rows.jsonl          one line for each score that was measured; what is there is not measured again
 CHAIN/scores/NAME.npz            the pictures that it was measured on
+
+A sampler that can be set takes, for each number of steps, the setting whose samples from other noise have the lowest
+KID: those scores are rows like any other.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.reading import check_types, reading
 from experiments import files
 from experiments.progress import Steps
 from generative import chain_manifest, loading
@@ -21,13 +26,22 @@ from generative.metrics.statistics import describe
 from generative.model import PictureModel
 
 STUDENT = "distilled"
-STOCHASTIC = "ancestral"
-METHODS = (STUDENT, "ddim", "heun", "dpm++", STOCHASTIC)
-VARIANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""What the variance of the stochastic sampler is chosen from, for each number of steps."""
+METHODS = (STUDENT, "ddim", "heun", "dpm++", "ancestral")
 AT_ONCE = 256
 TUNING = 1_000_000
-"""Added to a seed for the noise on which the variance is chosen."""
+"""The seed of the noise on which settings are chosen; scores are measured on smaller ones."""
+
+
+def even_log_snr(t: Tensor) -> Tensor:
+    """Levels at equal distances from -10, which is noise to the eye, to 10: where DPM-Solver++ is at its best."""
+    return 10 - 20 * t
+
+
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "dpm++": {"even times": {}, "even log_snr": {"schedule": even_log_snr}},
+    "ancestral": {f"variance {g:g}": {"variance": g} for g in (0.0, 0.25, 0.5, 0.75, 1.0)},
+}
+"""Method -> name of a setting -> options of `sample`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +50,34 @@ class Row:
 
     method: str
     """"distilled", or a sampler of the undistilled model."""
+    setting: str
+    """One of SETTINGS of the method; empty where there is nothing to set."""
     steps: int
     seed: int
     """Of the noise that the samples start from."""
     samples: int
-    features: str
-    """The network, its weights' hash and the resize filter."""
+    weights: str
+    """Hash of the model that was sampled from."""
+    judge: str
+    """The features' network and the real pictures, each with a hash."""
     fid: float
     kid: float
     kid_se: float
     lpips: float | None
-    """Mean distance to the undistilled model's DDIM samples with all steps, from the same noise."""
-    variance: float | None = None
-    """Of the stochastic sampler: the best of VARIANCES, on other noise."""
+    """Mean distance to the undistilled model's DDIM samples with all steps, from the same noise; None: not measured."""
 
 
 class Judge:
     """Feature networks and what they say of real pictures; one for all chains."""
 
-    def __init__(self, net: features.Features, perceptual: lpips.LPIPS | None, real: Tensor, num_levels: int) -> None:
-        """real: uint8 [N, C, H, W], pictures that were not trained on; perceptual: None measures no LPIPS."""
+    def __init__(
+        self, net: features.Features, perceptual: lpips.LPIPS | None, real: Tensor, of: str, num_levels: int
+    ) -> None:
+        """real: uint8 [N, C, H, W], pictures of the set called `of` that were not trained on; perceptual: None measures
+        no LPIPS."""
         self.net, self.perceptual, self.num_levels = net, perceptual, num_levels
-        self.name = f"{describe(net)}; {len(real):,} real pictures"
+        known = hashlib.sha256(real.numpy().tobytes()).hexdigest()[:16]
+        self.name = f"{describe(net)}; {len(real):,} test pictures of {of} (sha256 {known})"
         self._real = self._features(real, "features of real pictures")
         self._last: tuple[Tensor, Tensor] | None = None
 
@@ -92,73 +112,102 @@ class Scores:
     """The scores of one chain: measures what is not measured yet."""
 
     def __init__(self, run: Path, judge: Judge, device: str) -> None:
+        """Raises ValueError for a chain that is damaged or has no finished student."""
         self.run, self.judge, self.device, self.folder = run, judge, device, run / "scores"
-        self.teacher = loading.load(run / chain_manifest.TEACHER, device)
         manifest = chain_manifest.read_manifest(run)
         chain_manifest.check_files(run, manifest)
-        students = [row["steps"] for row in manifest["stages"] if row["steps"]]
-        if not students:
+        self.students = [row["steps"] for row in manifest["stages"] if row["steps"]]
+        if not self.students:
             raise ValueError(f"{run} has no finished student to score")
-        self.students, self.all_steps = students, 2 * students[0]
+        self.all_steps = 2 * self.students[0]
         self.folder.mkdir(exist_ok=True)
+        self.teacher, self.weights = _undistilled(run, manifest, device), {}
+        self.weights[0] = _hash(self.teacher)
+        self.tuner: Scores = self
+        """Whose noise the settings are chosen on: chains of the same teacher share the choice."""
 
     def rows(self) -> list[Row]:
         """What has been measured. Raises ValueError if rows.jsonl is damaged."""
         path = self.folder / "rows.jsonl"
-        try:
-            lines = path.read_text().splitlines() if path.exists() else []
-            rows = [Row(**json.loads(line)) for line in lines]
-            np.array([[row.fid, row.kid, row.kid_se, row.steps, row.seed, row.samples] for row in rows], float)
-        except (OSError, ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise ValueError(f"{path} cannot be read as scores: {error}") from None
+        if not path.exists():
+            return []
+        with reading(path, "scores"):
+            rows = [Row(**json.loads(line)) for line in path.read_text().splitlines()]
+            for row in rows:
+                check_types(row)
+            if not np.isfinite([[row.fid, row.kid, row.kid_se, row.lpips or 0] for row in rows]).all():
+                raise ValueError("a score is no finite number")
         return rows
 
-    def measure(self, method: str, steps: int, *, seed: int, samples: int, tune: int) -> Row:
-        """The row of a method: from rows.jsonl, or measured and added to it."""
-        asked = (method, steps, seed, samples, self.judge.name)
-        for row in self.rows():
-            if (row.method, row.steps, row.seed, row.samples, row.features) == asked:
+    def score(self, method: str, steps: int, *, seed: int, samples: int, tune: int) -> Row:
+        """The row of a method at its best setting, chosen on `tune` other samples."""
+        setting = self.tuner.best(method, steps, tune)
+        return self.measure(method, setting, steps, seed=seed, samples=samples, paired=True)
+
+    def best(self, method: str, steps: int, samples: int) -> str:
+        """The setting of a method whose samples from the tuning noise have the lowest KID."""
+        settings = list(SETTINGS.get(method, {"": {}}))
+        if len(settings) == 1 or steps == 1:  # whose answer does not depend on them
+            return settings[0]
+        found = [self.measure(method, one, steps, seed=TUNING, samples=samples, paired=False) for one in settings]
+        return min(found, key=lambda row: row.kid).setting
+
+    def measure(self, method: str, setting: str, steps: int, *, seed: int, samples: int, paired: bool) -> Row:
+        """A row: from rows.jsonl, or measured and added to it. paired: measure LPIPS too."""
+        paired = paired and self.judge.perceptual is not None
+        weights = self._weights(method, steps)
+        asked = (method, setting, steps, seed, samples, weights, self.judge.name)
+        for row in (rows := self.rows()):
+            known = (row.method, row.setting, row.steps, row.seed, row.samples, row.weights, row.judge)
+            if known == asked and (row.lpips is not None or not paired):
                 return row
-        variance = self._tuned(steps, seed, tune) if method == STOCHASTIC else None
-        pictures = self.pictures(method, steps, seed, samples, variance)
+        pictures = self.pictures(method, setting, steps, seed, samples)
         kid, kid_se = self.judge.kid(pictures)
         row = Row(
             method=method,
+            setting=setting,
             steps=steps,
             seed=seed,
             samples=samples,
-            features=self.judge.name,
+            weights=weights,
+            judge=self.judge.name,
             fid=self.judge.fid(pictures),
             kid=kid,
             kid_se=kid_se,
-            lpips=self.judge.distance(pictures, self.pictures("ddim", self.all_steps, seed, samples)),
-            variance=variance,
+            lpips=self.judge.distance(pictures, self.whole(seed, samples)) if paired else None,
         )
-        lines = "".join(json.dumps(asdict(one)) + "\n" for one in [*self.rows(), row])
+        lines = "".join(json.dumps(asdict(one)) + "\n" for one in [*rows, row])
         files.write_text(self.folder / "rows.jsonl", lines)
         return row
 
-    def pictures(self, method: str, steps: int, seed: int, samples: int, variance: float | None = None) -> Tensor:
+    def whole(self, seed: int, samples: int) -> Tensor:
+        """The undistilled model's DDIM samples with all steps."""
+        return self.pictures("ddim", "", self.all_steps, seed, samples)
+
+    def pictures(self, method: str, setting: str, steps: int, seed: int, samples: int) -> Tensor:
         """uint8 [samples, C, H, W], drawn or from the file that an earlier call left."""
-        shown = "" if variance is None else f"-{variance:g}"
-        path = self.folder / f"{method.replace('+', 'p')}{shown}-{steps}-{seed}-{samples}.npz"
+        words = [method.replace("+", "p"), *setting.split(), steps, seed, samples, self._weights(method, steps)[:12]]
+        path = self.folder / f"{'-'.join(map(str, words))}.npz"
         if path.exists():
-            try:
-                with np.load(path, allow_pickle=False) as file:
-                    found = file["pictures"]
-            except Exception as error:  # zipfile, zlib and NumPy each have their own
-                raise ValueError(f"{path} cannot be read as samples ({error}); remove it to draw them anew") from None
-            if found.dtype != np.uint8 or found.shape != (samples, *self.teacher.shape):
-                raise ValueError(f"{path} holds other samples than {samples} of {self.teacher.shape}; remove it")
+            with reading(path, "samples (remove it to draw them anew)"), np.load(path, allow_pickle=False) as file:
+                found = file["pictures"]
+                if found.dtype != np.uint8 or found.shape != (samples, *self.teacher.shape):
+                    raise ValueError(f"it holds other samples than {samples} of {self.teacher.shape}")
             return torch.from_numpy(found)
-        drawn = self._draw(method, steps, seed, samples, {} if variance is None else {"variance": variance})
+        drawn = self._draw(method, SETTINGS.get(method, {}).get(setting, {}), steps, seed, samples)
         with files.whole(path) as temporary:
             np.savez_compressed(temporary, pictures=drawn)
         return torch.from_numpy(drawn)
 
-    def _draw(self, method: str, steps: int, seed: int, samples: int, options: dict[str, Any]) -> np.ndarray:
-        model: PictureModel = self.teacher
-        sampler = method
+    def _weights(self, method: str, steps: int) -> str:
+        """Hash of the model that a method samples from."""
+        key = steps if method == STUDENT else 0
+        if key not in self.weights:
+            self.weights[key] = _hash(chain_manifest.student(self.run, steps))
+        return self.weights[key]
+
+    def _draw(self, method: str, options: dict[str, Any], steps: int, seed: int, samples: int) -> np.ndarray:
+        model, sampler = self.teacher, method
         if method == STUDENT:
             model, sampler = chain_manifest.student(self.run, steps).to(self.device), "ddim"
         classes, drawn = model.config.net.classes, []
@@ -170,17 +219,28 @@ class Scores:
                 progress.update(int(part[-1]) + 1)
         return np.concatenate(drawn)
 
-    def _tuned(self, steps: int, seed: int, samples: int) -> float:
-        """The variance whose samples, from other noise, have the lowest FID."""
-        found = {v: self.judge.fid(self.pictures(STOCHASTIC, steps, seed + TUNING, samples, v)) for v in VARIANCES}
-        return min(VARIANCES, key=lambda variance: found[variance])
+
+def _undistilled(run: Path, manifest: dict[str, Any], device: str) -> PictureModel:
+    """The model that the first student halves: the chain's teacher, or what that was converted to."""
+    converted = manifest["stages"][0]["stage"] == chain_manifest.CONVERT
+    place = run / chain_manifest.STAGES / chain_manifest.CONVERT if converted else run / chain_manifest.TEACHER
+    return loading.load(place, device)
 
 
-def compute(run: Path, teacher: PictureModel) -> tuple[float, float]:
+def _hash(model: PictureModel) -> str:
+    """Of what decides samples: the configuration and the weights."""
+    digest = hashlib.sha256(repr((model.config, model.shape, model.num_levels)).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def compute(run: Path) -> tuple[float, float]:
     """(forward passes of one picture in the training of the teacher, and in that of the chain).
 
     A gradient counts as two more forward passes; a student's update has two of its teacher besides.
     """
+    teacher = loading.load(run / chain_manifest.TEACHER)
     trained = teacher.meta["config"]["optim"]["batch"] * teacher.meta["step"]
     manifest = chain_manifest.read_manifest(run)
     batch = manifest["config"]["optim"]["batch"]

@@ -88,7 +88,7 @@ def defaults(teacher: str) -> ChainConfig:
     updates = own.get("updates") or affordable(model.meta["step"], chain.stages(start, end))
     place = teacher if "://" in teacher else str(Path(teacher).expanduser().absolute())
     watch = replace(trained.watch, interval_s=0.0, final_images=trained.watch.images)
-    plain = replace(plain, from_steps=start, to=end, updates=updates, last_updates=2 * updates)
+    plain = replace(plain, from_steps=start, to=end, updates=updates)
     return replace(plain, teacher=place, optim=optim, watch=watch)
 
 
@@ -187,7 +187,9 @@ def _distill(config: ChainConfig, run: Path, stages: list[Stage], tracker: "Trac
             pictures.draw(tracker, done, view)
             if (stage := by_first.get(done)) and stage.steps:
                 picture = pictures.grid(view.samples, view.num_levels)
-                say(f"{stage.steps} steps: {tracker.image(f'samples_in_{stage.steps}_steps', done, picture)}")
+                say(
+                    f"{stage.steps} step{'s' * (stage.steps > 1)}: {tracker.image(f'samples_in_{stage.steps}_steps', done, picture)}"
+                )
 
         chain.distill(config, run, train=train, report=report, look=look, note=say, resume=True)
     rows = chain_manifest.read_manifest(run)["stages"]

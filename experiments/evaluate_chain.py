@@ -1,22 +1,26 @@
 """`tandem eval` of a chain: how good few steps look, beside samplers of the undistilled model with as many steps."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments import chain_page, files, flags
-from experiments.chain_scores import METHODS, STUDENT, Judge, Row, Scores, compute
+from experiments.chain_scores import METHODS, STUDENT, TUNING, Judge, Row, Scores, compute
 from experiments.data import load_set
 from experiments.flags import say
 from experiments.progress import Lines
 from experiments.sample_quality import network
+from generative import chain_manifest, loading
 from generative import config as configs
+from generative.checkpoint import Store
 from generative.config import Device
 from generative.metrics import lpips
+from generative.model import PictureModel
 from generative.train import pick_device
 
 EXAMPLE = "tandem eval runs/pd-mnist-distill/20260101-120000-0 --samples 1000 --output page"
@@ -35,13 +39,14 @@ class ChainEvalCommand:
     steps: tuple[int, ...] = ()
     """Numbers of steps; those of the students and of their first teacher if omitted."""
     methods: tuple[str, ...] = METHODS
-    """distilled; ddim, heun, dpm++; ancestral: the stochastic sampler, its variance tuned for each number of steps."""
+    """distilled; ddim, heun; dpm++ and ancestral (stochastic), whose levels and variance are chosen for each number of
+    steps."""
     tune_samples: int = 200
-    """Samples on which that variance is chosen."""
+    """Other samples on which settings are chosen."""
     real: int = 5000
     """Test pictures that samples are compared with, evenly spread; all if there are fewer."""
     seed: int = 0
-    """Of the noise that the samples start from."""
+    """Of the noise that the samples start from; the second chain's is one more, and so on."""
     features: str = "inception"
     """Features of KID and FID: inception (fetched once), random (to try things out), or a TorchScript file."""
     perceptual: bool = True
@@ -63,15 +68,37 @@ def eval_command(args: list[str]) -> int:
     output = command.output or command.chains[0] / "scores"
     flags.check_writable(output / "few-steps.md")
     judge = _judge(command)
-    everything = [Scores(run, judge, pick_device(command.device)) for run in command.chains]
-    steps = command.steps or (everything[0].all_steps, *everything[0].students)
-    for scores in everything:
-        if command.methods == (STUDENT,) and not set(steps) & set(scores.students):
-            known = ", ".join(map(str, scores.students))
-            raise ValueError(f"{scores.run} has no student with such --steps; it has {known}")
-    rows = [[*_measured(command, scores, steps)] for scores in everything]
-    _write(output, everything, rows)
+    with ExitStack() as locks:
+        for run in command.chains:
+            locks.enter_context(Store(run / "scores").locked())
+        everything = [Scores(run, judge, pick_device(command.device)) for run in command.chains]
+        steps = command.steps or (everything[0].all_steps, *everything[0].students)
+        _check_chains(command, everything, steps)
+        for scores in everything:
+            scores.tuner = next(one for one in everything if one.weights[0] == scores.weights[0])
+        rows = [[*_measured(command, scores, steps, number)] for number, scores in enumerate(everything)]
+        _write(output, everything, rows)
     return 0
+
+
+def _check_chains(command: ChainEvalCommand, everything: list[Scores], steps: tuple[int, ...]) -> None:
+    """Raises ValueError for chains that make no table together, or a table without a student."""
+    first = everything[0]
+    if command.methods == (STUDENT,) and not set(steps) & set(first.students):
+        known = ", ".join(map(str, first.students))
+        raise ValueError(f"{first.run} has no student with such --steps; it has {known}")
+    for other in everything[1:]:
+        for what, has, needed in (
+            ("students", other.students, first.students),
+            ("set of pictures", _set_of(other.teacher), _set_of(first.teacher)),
+        ):
+            if has != needed:
+                raise ValueError(f"{other.run} makes no table with {first.run}: its {what} are {has}, not {needed}")
+
+
+def _set_of(teacher: PictureModel) -> str:
+    data = configs.from_json(teacher.meta["config"]).data
+    return f"{data.name} {'x'.join(map(str, teacher.shape))}"
 
 
 def _check(command: ChainEvalCommand) -> None:
@@ -82,13 +109,15 @@ def _check(command: ChainEvalCommand) -> None:
         raise ValueError(f"method {odd[0]!r} does not exist; allowed: {', '.join(METHODS)}")
     if odd := [count for count in command.steps if not 1 <= count <= 1_000_000]:
         raise ValueError(f"--steps must be from 1 to 1,000,000, got {odd[0]}")
+    if command.seed + len(command.chains) > TUNING:
+        raise ValueError(f"--seed must be below {TUNING:,}, where settings are chosen, got {command.seed}")
+    if len({run.resolve() for run in command.chains}) < len(command.chains):
+        raise ValueError("a chain is named twice: intervals come from different ones")
     if not command.chains:
         raise flags.FlagError(f"no chain was named; for example: {EXAMPLE}")
 
 
 def _judge(command: ChainEvalCommand) -> Judge:
-    from generative import chain_manifest, loading
-
     teacher = loading.load(command.chains[0] / chain_manifest.TEACHER)
     config = configs.from_json(teacher.meta["config"])
     if command.data_path is not None:
@@ -101,16 +130,18 @@ def _judge(command: ChainEvalCommand) -> Judge:
         with Lines("LPIPS") as tell:
             tell("the network of LPIPS, fetched once")
             perceptual = lpips.lpips(device=device)
-    return Judge(network(command.features, device), perceptual, real, teacher.num_levels)
+    return Judge(network(command.features, device), perceptual, real, _set_of(teacher), teacher.num_levels)
 
 
-def _measured(command: ChainEvalCommand, scores: Scores, steps: tuple[int, ...]) -> Any:
+def _measured(command: ChainEvalCommand, scores: Scores, steps: tuple[int, ...], number: int) -> Iterator[Row]:
+    options = {"seed": command.seed + number, "samples": command.samples, "tune": command.tune_samples}
     for count in sorted(set(steps), reverse=True):
         for method in command.methods:
             if method == STUDENT and count not in scores.students:
                 continue
-            row = scores.measure(method, count, seed=command.seed, samples=command.samples, tune=command.tune_samples)
-            say(f"{scores.run.name}: {count} steps, {method}: FID {row.fid:.2f}, KID {row.kid:.5f} ± {row.kid_se:.5f}")
+            row = scores.score(method, count, **options)
+            which = f"{method} ({row.setting})" if row.setting else method
+            say(f"{scores.run.name}: {count} steps, {which}: FID {row.fid:.2f}, KID {row.kid:.5f} ± {row.kid_se:.5f}")
             yield row
 
 
@@ -118,7 +149,7 @@ def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> Non
     from experiments.tracking import write_png  # imports TensorBoard
 
     first = everything[0]
-    spent, chain_spent = compute(first.run, first.teacher)
+    spent, chain_spent = compute(first.run)
     students = ", ".join(map(str, [n for n in first.students if any(r.steps == n for r in rows[0])]))
     about = {
         "title": first.run.parent.name,

@@ -160,6 +160,8 @@ def _absolute_paths(args: list[str], *, local: bool) -> list[str]:
             done.append(f"{flag}={_absolute(flag, value, local=local)}")
         elif done and done[-1] in PATH_FLAGS:
             done.append(_absolute(done[-1], arg, local=local))
+        elif done == ["distill"] and not arg.startswith("-"):  # the run to distil
+            done.append(_absolute("distill", arg, local=local))
         else:
             done.append(arg)
     if not any(arg.partition("=")[0] == "--runs-dir" for arg in done):

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import cluster, flags, jobs
+from experiments.distill import parse_distill
 from experiments.flags import say
 from experiments.pretrain import parse_pretrain
 from experiments.study import parse_study
@@ -48,19 +50,19 @@ def cluster_command(args: list[str]) -> int:
     return 0
 
 
-SUBMIT = "tandem submit [--address URL] train|pretrain PRESET [--field value ...] | study agent-centric [flags]"
+SUBMIT = "tandem submit [--address URL] train|pretrain PRESET [flags] | distill RUN [flags] | study NAME [flags]"
 SUBMIT_EXAMPLE = "tandem submit train lab2d-harvest-acam --seed 1"
 WHERE = "Without --address the head of `tandem cluster up` is used, or what RAY_API_SERVER_ADDRESS names."
 
 
 SUBMITTED: dict[str, Callable[[list[str]], Any]] = {
-    "train": parse_train, "pretrain": parse_pretrain, "study": parse_study,
+    "train": parse_train, "pretrain": parse_pretrain, "distill": parse_distill, "study": parse_study,
 }  # fmt: skip
 """Command that can be a job -> what reads its flags: a typing error is cheaper here than on the cluster."""
 
 
 def submit_command(args: list[str]) -> int:
-    """Runs a training, a pre-training or a whole study as a job on a Ray cluster."""
+    """Runs a training, a pre-training, a chain of students or a whole study as a job on a Ray cluster."""
     address, rest = None, list(args)
     while rest and rest[0].startswith("-"):
         if rest[0] in ("-h", "--help"):
@@ -74,8 +76,10 @@ def submit_command(args: list[str]) -> int:
         address, rest = (value, rest[1:]) if equals else (rest[1], rest[2:])
     if not rest or rest[0] not in SUBMITTED:
         got = " ".join(rest) or "nothing"
-        raise flags.FlagError(f"only train, pretrain and study can be submitted, got {got!r}; usage: {SUBMIT}")
-    if rest[0] == "study" or not any(arg.split("=")[0] == "--resume" for arg in rest):  # a run may be there only
+        raise flags.FlagError(f"only train, pretrain, distill and study can be submitted, got {got!r}; usage: {SUBMIT}")
+    elsewhere = any(arg.split("=")[0] == "--resume" for arg in rest)  # a run may be there only
+    elsewhere |= rest[0] == "distill" and address is not None and len(rest) > 1 and not Path(rest[1]).exists()
+    if rest[0] == "study" or not elsewhere:
         SUBMITTED[rest[0]](rest[1:])
     logging.getLogger("ray").setLevel(logging.WARNING)
     job_id = jobs.submit(rest, address=address)

@@ -54,8 +54,8 @@ class ChainConfig:
     """Steps of the last student."""
     updates: int = 1000
     """Optimiser steps of each student."""
-    last_updates: int = 2000
-    """Optimiser steps of the students with two steps and one, which have the most to learn."""
+    last_updates: int | None = None
+    """Optimiser steps of the students with two steps and one, which have the most to learn; 2 x `updates` if omitted."""
     convert_updates: int = 4000
     """Optimiser steps that turn a model of another prediction or schedule into one that can be distilled."""
     optim: OptimSettings = field(
@@ -83,7 +83,9 @@ class ChainConfig:
 
     def __post_init__(self) -> None:
         stages(self.from_steps, self.to)
-        positive(self, "updates", "last_updates", "convert_updates", "workers")
+        positive(self, "updates", "convert_updates", "workers")
+        if self.last_updates is not None:
+            positive(self, "last_updates")
         not_negative(self, "seed")
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2^32, got {self.seed}")
@@ -129,14 +131,17 @@ def plan(config: ChainConfig, run: Path, teacher: PictureModel) -> list[Stage]:
 def _stage(
     config: ChainConfig, run: Path, name: str, base: TrainConfig, model: DiffusionConfig, teacher: Path, first: int
 ) -> Stage:
-    updates = config.last_updates if 1 <= model.num_steps <= 2 else config.updates
+    updates = (config.last_updates or 2 * config.updates) if 1 <= model.num_steps <= 2 else config.updates
     # Ray's stream begins anew after a fault: a chain that was killed would end elsewhere.
     data = replace(base.data, loader="map", path=config.data_path or base.data.path)
+    same_noise = (
+        config.seed if config.watch.seed is None else config.watch.seed
+    )  # the grids of all stages start from it
     train_config = TrainConfig(
         model=model,
         data=data,
         optim=config.optim,
-        watch=config.watch,
+        watch=replace(config.watch, seed=same_noise),
         steps=updates if model.num_steps else config.convert_updates,
         workers=config.workers,
         threads=config.threads,

@@ -87,10 +87,14 @@ class WatchSettings:
     """Pictures in a sample grid."""
     sample_steps: int = 64
     """Denoising steps per sample on the way and at the end."""
+    seed: int | None = None
+    """Of the noise of what is measured and drawn; the run's if omitted."""
 
     def __post_init__(self) -> None:
         not_negative(self, "interval_s")
         positive(self, "images", "times", "samples", "sample_steps")
+        if self.seed is not None:
+            not_negative(self, "seed")
         if self.final_images is not None:
             positive(self, "final_images")
 

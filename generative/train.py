@@ -230,7 +230,8 @@ def _tags(metrics: dict[str, float], training: Training, clock: Clock) -> dict[s
 
 def _look(config: TrainConfig, training: Training, count: int | None, report: Report | None, look: Look) -> None:
     images = data.load(config.data, "test")
-    metrics, view = watch.look(training.average, images, config.watch, seed=config.seed, count=count)
+    seed = config.seed if config.watch.seed is None else config.watch.seed
+    metrics, view = watch.look(training.average, images, config.watch, seed=seed, count=count)
     if report:
         report(training.step, metrics)
     look(training.step, view)

@@ -1,0 +1,376 @@
+"""`tandem distill` and `tandem eval` of chains on a small model of digits, with features that need no download."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import generative
+from experiments import chain_page, chain_scores, jobs, runs
+from experiments.chain_scores import Judge, Row, Scores
+from experiments.distill import affordable, defaults
+from generative import chain_manifest, process
+from generative.chain import can_be_distilled
+from generative.config import OptimSettings, TrainConfig, WatchSettings
+from generative.metrics import features
+from generative.metrics.fid import fid, kid
+from generative.nets.unet import UNetConfig
+from generative.papers.progressive_distillation import DiffusionConfig
+from generative.train import train
+
+Tandem = Callable[..., tuple[int, str, str]]
+NET = UNetConfig(channels=8, multipliers=(1, 1), blocks=1, attention_resolutions=(), dropout=0.0)
+WATCH = WatchSettings(interval_s=0, images=4, final_images=4, times=1, samples=4, sample_steps=2)
+QUICK = ("--plain", "--updates", "2", "--last-updates", "2", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a small model of digits, as `tandem train pd-digits` leaves it."""
+    config = TrainConfig(model=DiffusionConfig(net=NET), optim=OptimSettings(batch=8), watch=WATCH, steps=40, threads=1)
+    run = runs.create(tmp_path_factory.mktemp("runs"), "pd-digits", config, ["tandem", "train", "pd-digits"])
+    train(config, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def distilled(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _distil(teacher, tmp_path_factory.mktemp("chains"))
+
+
+def _distil(teacher: Path, where: Path, *flags: str) -> Path:
+    from experiments import cli
+
+    assert cli.run(["distill", str(teacher), "--runs-dir", str(where), "--from-steps", "8", *QUICK, *flags]) == 0
+    return max((where / "pd-digits-distill").iterdir())
+
+
+@pytest.fixture
+def chain(distilled: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(distilled, tmp_path / "chain"))
+
+
+def test_a_chain_is_a_run_folder_with_a_curve_and_a_grid_for_each_number_of_steps(distilled: Path) -> None:
+    lines = [json.loads(line) for line in (distilled / "metrics.jsonl").read_text().splitlines()]
+    sampler_steps = {line["step"]: line["chain/sampler_steps"] for line in lines if "chain/sampler_steps" in line}
+    assert max(sampler_steps) == 2 + 2 + 2
+    assert [sampler_steps[step] for step in (2, 4, 6)] == [4, 2, 1]
+    named = sorted(path.name for path in (distilled / "media").rglob("*samples_in*"))
+    assert [name.partition("samples_in_")[2].partition("_")[0] for name in named] == ["1", "2", "4"]
+    assert json.loads((distilled / "config.json").read_text())["kind"] == "distill"
+    assert generative.load(distilled).taught_steps == 1
+
+
+def test_grids_of_all_stages_start_from_the_same_noise(distilled: Path) -> None:
+    seeds = {
+        chain_manifest.student(distilled, steps).meta["config"]["watch"]["seed"] for steps in (4, 2, 1)
+    }  # fmt: skip
+    assert seeds == {0}
+    assert len({chain_manifest.student(distilled, n).meta["config"]["seed"] for n in (4, 2, 1)}) == 3
+
+
+def test_going_on_with_a_finished_chain_changes_nothing(chain: Path, tandem: Tandem) -> None:
+    before = generative.load(chain).state_dict()
+    code, said, _ = tandem("distill", "--resume", chain, "--plain")
+    assert code == 0
+    assert "going on with" in said
+    assert all(torch.equal(value, before[name]) for name, value in generative.load(chain).state_dict().items())
+
+
+def test_a_dry_run_names_the_stages_and_writes_nothing(teacher: Path, tandem: Tandem, tmp_path: Path) -> None:
+    code, said, _ = tandem("distill", teacher, "--from-steps", 8, "--updates", 3, "--dry-run", "--runs-dir", tmp_path)
+    assert code == 0
+    assert [line for line in said.splitlines() if line.startswith("stage")] == [
+        "stage 000004: 3 optimiser steps, from 0",
+        "stage 000002: 6 optimiser steps, from 3",
+        "stage 000001: 6 optimiser steps, from 9",
+    ]
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("students", [[1], [2, 1], [128, 64, 32, 16, 8, 4, 2, 1], [512, 256]])
+def test_a_chain_costs_at_most_what_its_teacher_did(students: list[int]) -> None:
+    """A gradient is two forward passes: a step of training has three, a student's five: its teacher answers twice."""
+    for trained in (100, 6000):
+        updates = affordable(trained, students)
+        cost = [5 * updates * (2 if steps <= 2 else 1) for steps in students]
+        assert sum(cost) <= 3 * trained < sum(cost) + 5 * 2 * len(students)
+
+
+def test_the_default_chain_is_affordable(teacher: Path) -> None:
+    config = defaults(str(teacher))
+    assert (config.from_steps, config.to, config.optim.batch, config.last_updates) == (256, 1, 8, None)
+    assert 5 * (6 + 2 * 2) * config.updates <= 3 * 40
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["distill"], "no run was named"),
+        (["distill", "{nowhere}"], "holds no model"),
+        (["distill", "{teacher}", "--from-steps", "8", "--to", "3"], "8 steps cannot be halved to 3"),
+        (["distill", "{teacher}", "--updates", "0"], "updates must be positive"),
+        (["distill", "{teacher}", "--workers", "2", "--plain"], "--workers must be 1"),
+        (["distill", "{teacher}", "--optim.decay", "sideways"], "decay"),
+        (["distill", "--resume", "{nowhere}"], "is not a run folder"),
+        (["distill", "--resume", "{teacher}"], "not of `tandem distill`"),
+        (["distill", "--resume", "{chain}", "--seed", "3"], "seed of {chain} cannot change"),
+        (["train", "--resume", "{chain}"], "it is of `tandem distill`"),
+    ],
+)
+def test_what_cannot_be_distilled_is_one_sentence(
+    args: list[str], said: str, teacher: Path, distilled: Path, tmp_path: Path, tandem: Tandem
+) -> None:
+    names = {"teacher": str(teacher), "chain": str(distilled), "nowhere": str(tmp_path / "nowhere")}
+    before = sorted(distilled.rglob("*"))
+    code, _, err = tandem(
+        *(arg.format(**names) for arg in args), *(["--runs-dir", tmp_path] * ("--resume" not in args))
+    )
+    assert code == 2
+    assert said.format(**names) in err
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(distilled.rglob("*")) == before
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_run_of_a_submitted_chain_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sent = jobs._absolute_paths(["distill", "runs/a", "--to", "2"], local=True)
+    assert sent == ["distill", f"{tmp_path}/runs/a", "--to", "2", "--runs-dir", f"{tmp_path}/runs"]
+    with pytest.raises(ValueError, match="distill 'runs/a' has no meaning on another machine"):
+        jobs._absolute_paths(["distill", "runs/a"], local=False)
+
+
+class Pixels(torch.nn.Module):
+    """Distances that a test can compute itself."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x - y).abs().flatten(1).mean(1)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    from generative import data
+    from generative.data.config import DataConfig
+
+    real = data.load(DataConfig(), "test").batch(range(40))["x"]
+    return Judge(features.random_features(8), None, real, "digits", 17)
+
+
+def test_scores_are_those_of_the_samples_beside_real_pictures(chain: Path, judge: Judge) -> None:
+    row = Scores(chain, judge, "cpu").score("distilled", 2, seed=3, samples=20, tune=8)
+    drawn = chain_manifest.student(chain, 2).sample(20, seed=3, steps=2)
+    found, real = (features.extract(judge.net, x, num_levels=17) for x in (drawn, _real(judge)))
+    assert row.fid == pytest.approx(fid(found, real), rel=1e-6)
+    assert (row.kid, row.kid_se) == pytest.approx(kid(found, real), rel=1e-6)
+    assert (row.setting, row.samples, row.lpips) == ("", 20, None)
+
+
+def _real(judge: Judge) -> torch.Tensor:
+    from generative import data
+    from generative.data.config import DataConfig
+
+    return data.load(DataConfig(), "test").batch(range(40))["x"]
+
+
+def test_what_was_measured_is_not_measured_again(chain: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = Scores(chain, judge, "cpu")
+    first = [scores.score(method, 2, seed=0, samples=8, tune=8) for method in chain_scores.METHODS]
+    monkeypatch.setattr(Scores, "_draw", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(Judge, "kid", lambda *_: pytest.fail("measured again"))
+    again = Scores(chain, judge, "cpu")
+    assert [again.score(method, 2, seed=0, samples=8, tune=8) for method in chain_scores.METHODS] == first
+
+
+def test_a_setting_is_chosen_on_other_noise(chain: Path, judge: Judge) -> None:
+    scores = Scores(chain, judge, "cpu")
+    row = scores.score("ancestral", 4, seed=0, samples=8, tune=12)
+    tried = [one for one in scores.rows() if one.seed == chain_scores.TUNING]
+    assert [one.setting for one in tried] == list(chain_scores.SETTINGS["ancestral"])
+    assert {one.samples for one in tried} == {12}
+    assert row.setting == min(tried, key=lambda one: one.kid).setting
+    last = scores.score("ancestral", 1, seed=0, samples=8, tune=12)
+    assert last.setting == "variance 0"  # one step is the answer itself: there is nothing to choose
+    assert len(scores.rows()) == 5 + 2
+
+
+def test_at_one_step_every_undistilled_sampler_gives_the_same_pictures(chain: Path, judge: Judge) -> None:
+    scores = Scores(chain, judge, "cpu")
+    drawn = [scores.pictures(method, "", 1, 0, 8) for method in ("ddim", "heun", "ancestral")]
+    assert all(torch.equal(drawn[0], other) for other in drawn[1:])
+
+
+def test_even_levels_go_from_noise_to_data() -> None:
+    t = torch.linspace(1, 0, 5, dtype=torch.float64)
+    found = chain_scores.even_log_snr(t)
+    assert found.diff().tolist() == [5.0] * 4
+    assert process.alpha_sigma(found[0])[0] < 0.01
+    assert process.alpha_sigma(found[-1])[1] < 0.01
+
+
+def test_scores_of_other_weights_are_not_taken_for_these(chain: Path, teacher: Path, judge: Judge, tmp_path) -> None:
+    row = Scores(chain, judge, "cpu").score("distilled", 2, seed=0, samples=8, tune=8)
+    other = _distil(teacher, tmp_path, "--seed", "5")
+    shutil.copytree(chain / "scores", other / "scores")
+    found = Scores(other, judge, "cpu").score("distilled", 2, seed=0, samples=8, tune=8)
+    assert found.weights != row.weights
+    assert len(list((other / "scores").glob("distilled-2-*.npz"))) == 2
+
+
+def test_the_distance_is_to_the_undistilled_models_picture_from_the_same_noise(
+    chain: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from generative.metrics import lpips
+
+    net = Pixels()
+    monkeypatch.setattr(lpips, "distance", lambda net, x, y, **_: net(x.float(), y.float()))
+    seeing = Judge(judge.net, net, _real(judge), "digits", 17)
+    scores = Scores(chain, seeing, "cpu")
+    row = scores.score("distilled", 2, seed=1, samples=8, tune=8)
+    mine, whole = (
+        model.sample(8, seed=1, steps=steps).float()
+        for model, steps in ((chain_manifest.student(chain, 2), 2), (generative.load(chain / "teacher"), 8))
+    )
+    assert row.lpips == pytest.approx(float((mine - whole).abs().mean()), rel=1e-5)
+    assert scores.score("ddim", 8, seed=1, samples=8, tune=8).lpips == 0
+
+
+@pytest.mark.parametrize("text", ["{", "[]\n", '{"method": "ddim"}\n', "NaN\n"])
+def test_damaged_scores_are_one_sentence(text: str, chain: Path, judge: Judge) -> None:
+    scores = Scores(chain, judge, "cpu")
+    (chain / "scores").mkdir(exist_ok=True)
+    (chain / "scores" / "rows.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=r"rows.jsonl cannot be read as scores: ") as caught:
+        scores.rows()
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_samples_are_one_sentence(chain: Path, judge: Judge) -> None:
+    scores = Scores(chain, judge, "cpu")
+    scores.score("ddim", 2, seed=0, samples=8, tune=8)
+    (file,) = (chain / "scores").glob("ddim-2-*.npz")
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"npz cannot be read as samples"):
+        scores.pictures("ddim", "", 2, 0, 8)
+
+
+EVAL = ("--samples", 8, "--tune-samples", 8, "--real", 40, "--features", "random")
+
+
+def test_eval_of_a_chain_writes_a_page_with_every_method(chain: Path, tandem: Tandem, tmp_path: Path) -> None:
+    code, _, err = tandem("eval", chain, *EVAL, "--output", tmp_path / "page")
+    assert (code, err.count("Traceback")) == (0, 0)
+    page = (tmp_path / "page" / "few-steps.md").read_text()
+    assert "| steps | distilled | ddim | heun | dpm++ | ancestral |" in page
+    rows = Scores(chain, _judge_of(chain), "cpu").rows()
+    assert {(row.method, row.steps) for row in rows if row.seed == 0} == {
+        *((m, n) for m in chain_scores.METHODS for n in (4, 2, 1)), *((m, 8) for m in chain_scores.METHODS[1:])
+    }  # fmt: skip
+    whole = next(row for row in rows if (row.method, row.steps, row.seed) == ("ddim", 8, 0))
+    student = next(row for row in rows if (row.method, row.steps) == ("distilled", 4))
+    assert f"| 4 | {student.fid / whole.fid:.3f} |" in page
+    from PIL import Image
+
+    for name in ("scores.png", "strip.png"):
+        Image.open(tmp_path / "page" / name).verify()
+    # 8 steps of DDIM, students of 4, 2, 1, DDIM with as few; 8 pictures of 8 x 8 in each row.
+    height, width = np.asarray(Image.open(tmp_path / "page" / "strip.png")).shape[:2]
+    assert height / width == pytest.approx(7 / 8, rel=0.05)
+
+
+def _judge_of(chain: Path) -> Judge:
+    return Judge(features.random_features(8), None, torch.zeros(4, 1, 8, 8, dtype=torch.uint8), "digits", 17)
+
+
+def test_several_chains_are_one_table_with_intervals(
+    chain: Path, teacher: Path, tandem: Tandem, tmp_path: Path
+) -> None:
+    other = _distil(teacher, tmp_path / "other", "--seed", "1")
+    args = ("--methods", "distilled", "ddim", "ancestral", "--steps", 8, 2, "--output", tmp_path / "page")
+    code, _, _ = tandem("eval", chain, other, *EVAL, *args)
+    assert code == 0
+    first, second = (Scores(run, _judge_of(run), "cpu").rows() for run in (chain, other))
+    assert {row.seed for row in first} == {0, chain_scores.TUNING}
+    assert {row.seed for row in second} == {1}  # the choice was made once, the teacher being the same
+    values = [next(r.fid for r in rows if (r.method, r.steps) == ("distilled", 2)) for rows in (first, second)]
+    mean, half = chain_page.mean_interval(values)
+    assert f"{mean:.2f} ± {half:.2f}" in (tmp_path / "page" / "few-steps.md").read_text()
+
+
+def test_a_mean_comes_with_students_interval() -> None:
+    from scipy.stats import t
+
+    values = [1.0, 2.0, 4.0]
+    low, high = t.interval(0.95, 2, np.mean(values), np.std(values, ddof=1) / np.sqrt(3))
+    assert chain_page.mean_interval(values) == pytest.approx((np.mean(values), (high - low) / 2))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--samples", "3"], "--samples must be at least 4"),
+        (["--methods", "euler"], "method 'euler' does not exist"),
+        (["--steps", "0"], "--steps must be from 1"),
+        (["--methods", "distilled", "--steps", "3"], "has no student with such --steps; it has 4, 2, 1"),
+        (["--seed", "1000000"], "--seed must be below 1,000,000"),
+        (["{chain}"], "a chain is named twice"),
+        (["{shorter}"], "its students are"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(
+    args: list[str], said: str, chain: Path, teacher: Path, tmp_path: Path, tandem: Tandem
+) -> None:
+    if args == ["{shorter}"]:
+        args = [str(_distil(teacher, tmp_path / "short", "--to", "2"))]
+    options = [arg.format(chain=chain) for arg in args]
+    code, _, err = tandem(
+        "eval", chain, *(options if args[0][0] != "-" else []), *EVAL, *(options * (args[0][0] == "-"))
+    )
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (chain / "scores" / "rows.jsonl").exists()
+
+
+def test_a_chain_at_work_is_left_alone(chain: Path, tandem: Tandem) -> None:
+    from generative.checkpoint import Store
+
+    with Store(chain / "scores").locked():
+        code, _, err = tandem("eval", chain, *EVAL)
+    assert code == 2
+    assert "another" in err
+
+
+def test_compute_is_counted_in_forward_passes(distilled: Path) -> None:
+    assert chain_scores.compute(distilled) == (3 * 8 * 40, 5 * 8 * (2 + 2 + 2))
+
+
+def test_a_student_is_compared_with_what_it_halved(tmp_path: Path, judge: Judge, tandem: Tandem) -> None:
+    """A model of eps is converted first: undistilled means what that gave."""
+    config = TrainConfig(
+        model=DiffusionConfig(net=NET, prediction="eps", weighting="snr"), optim=OptimSettings(batch=8), watch=WATCH,
+        steps=2, threads=1,
+    )  # fmt: skip
+    run = runs.create(tmp_path, "pd-digits", config, ["tandem"])
+    train(config, run)
+    assert not can_be_distilled(generative.load(run))
+    made = _distil(run, tmp_path / "chains", "--convert-updates", "3")
+    scores = Scores(made, judge, "cpu")
+    assert scores.teacher.config.prediction == "v"
+    assert scores.all_steps == 8
+
+
+def test_rows_of_a_table_are_complete() -> None:
+    row = Row(
+        method="ddim", setting="", steps=2, seed=0, samples=8, weights="a", judge="b", fid=2.0, kid=0.1, kid_se=0.0,
+        lpips=None,
+    )  # fmt: skip
+    lines = chain_page.table([[row, replace(row, steps=4, fid=1.0)], [replace(row, fid=4.0)]], "fid", 1)
+    mean, half = chain_page.mean_interval([2.0, 4.0])
+    assert lines == [["steps", "ddim"], ["4", "1.0"], ["2", f"{mean:.1f} ± {half:.1f}"]]
