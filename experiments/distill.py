@@ -187,9 +187,8 @@ def _distill(config: ChainConfig, run: Path, stages: list[Stage], tracker: "Trac
             pictures.draw(tracker, done, view)
             if (stage := by_first.get(done)) and stage.steps:
                 picture = pictures.grid(view.samples, view.num_levels)
-                say(
-                    f"{stage.steps} step{'s' * (stage.steps > 1)}: {tracker.image(f'samples_in_{stage.steps}_steps', done, picture)}"
-                )
+                path = tracker.image(f"samples_in_{stage.steps}_steps", done, picture)
+                say(f"{stage.steps} step{'s' * (stage.steps > 1)}: {path}")
 
         chain.distill(config, run, train=train, report=report, look=look, note=say, resume=True)
     rows = chain_manifest.read_manifest(run)["stages"]

@@ -55,7 +55,7 @@ class ChainConfig:
     updates: int = 1000
     """Optimiser steps of each student."""
     last_updates: int | None = None
-    """Optimiser steps of the students with two steps and one, which have the most to learn; 2 x `updates` if omitted."""
+    """Optimiser steps of the students with two steps and one, which have most to learn; twice `updates` if omitted."""
     convert_updates: int = 4000
     """Optimiser steps that turn a model of another prediction or schedule into one that can be distilled."""
     optim: OptimSettings = field(
