@@ -34,13 +34,13 @@ def digits() -> TrainConfig:
 
 def mnist() -> TrainConfig:
     """Digits of 28 x 28, padded to 32 x 32."""
-    net = UNetConfig(channels=32, multipliers=(1, 2, 2), attention_resolutions=(8,), dropout=0.0)
+    net = UNetConfig(channels=16, multipliers=(1, 2, 4), blocks=1, attention_resolutions=(8,), dropout=0.0)
     return replace(
         base(),
         model=DiffusionConfig(net=net),
         data=DataConfig(name="mnist", size=32),
         watch=WatchSettings(interval_s=600, times=4, final_images=1000, sample_steps=64),
-        steps=6000,
+        steps=12_000,
     )
 
 
