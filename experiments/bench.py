@@ -25,13 +25,14 @@ from experiments.progress import Steps
 class BenchCommand:
     """Flags of `tandem bench`."""
 
-    name: tyro.conf.Positional[Literal["envs", "runner", "memory"]]
+    name: tyro.conf.Positional[Literal["envs", "runner", "memory", "sampling"]]
     """envs: share of a football step inside the engine, DMLab2D steps per second; runner: rollouts beside the bare
-    environment loop and RLlib's stock runner; memory: resident memory over many steps."""
+    environment loop and RLlib's stock runner; memory: resident memory over many steps; sampling: pictures per second
+    with 4 steps and with 256, beside diffusers."""
     repeats: int = 5
     """Alternations; each number is the median over them."""
     steps: int | None = None
-    """Steps per measurement; a sensible number for each benchmark if omitted."""
+    """Steps per measurement, or pictures of sampling; a sensible number for each benchmark if omitted."""
     seed: int = 0
     """Seed of actions and episodes."""
 
@@ -50,7 +51,8 @@ def bench_command(args: list[str]) -> int:
     import torch
 
     torch.set_num_threads(1)
-    {"envs": bench_envs, "runner": bench_runner, "memory": bench_memory}[command.name](command)
+    benches = {"envs": bench_envs, "runner": bench_runner, "memory": bench_memory, "sampling": bench_sampling}
+    benches[command.name](command)
     return 0
 
 
@@ -221,6 +223,33 @@ def _runner_loops(env: envs.EnvConfig, num_envs: int, seed: int) -> Iterator[tup
     yield "TeamVecRunner", lambda steps: ours.sample(num_timesteps=steps * num_envs)
     stock = SingleAgentEnvRunner(config=settings.copy(copy_frozen=False), worker_index=1)
     yield "stock runner", lambda steps: stock.sample(num_timesteps=steps * num_envs)
+
+
+def bench_sampling(command: BenchCommand) -> None:
+    """Pictures per second of few steps and of many, ours and diffusers'."""
+    from experiments import bench_sampling as sampling
+    from generative.train import pick_device
+
+    device = pick_device("auto")
+    loops, sizes = sampling.loops(device, command.seed)
+    pictures = command.steps or (16 if device == "cpu" else 1024)
+    speeds: dict[str, list[float]] = {key: [] for key in loops}
+    with Steps("sampling", (command.repeats + 1) * len(loops)) as progress:
+        for repeat in range(command.repeats + 1):
+            for index, (key, draw) in enumerate(loops.items()):
+                speed = sampling.speed(draw, pictures, device)
+                if repeat:  # the first round warms caches and allocators up
+                    speeds[key].append(speed)
+                progress.update(repeat * len(loops) + index + 1)
+    first = next(iter(speeds.values()))
+    rows = [
+        (key, f"{sizes[key]:,}", _spread(values), _spread([a / b for a, b in zip(first, values, strict=True)]))
+        for key, values in speeds.items()
+    ]
+    _rows(
+        f"{'x'.join(map(str, sampling.SHAPE))}, {device}: {pictures} pictures at a time, {command.repeats} repeats; "
+        "median (min to max)", ("", "parameters", "pictures/s", "the student is faster by"), rows,
+    )  # fmt: skip
 
 
 MEMORY_CASES = (
