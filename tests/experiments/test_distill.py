@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -374,3 +377,35 @@ def test_rows_of_a_table_are_complete() -> None:
     lines = chain_page.table([[row, replace(row, steps=4, fid=1.0)], [replace(row, fid=4.0)]], "fid", 1)
     mean, half = chain_page.mean_interval([2.0, 4.0])
     assert lines == [["steps", "ddim"], ["4", "1.0"], ["2", f"{mean:.1f} ± {half:.1f}"]]
+
+
+@pytest.mark.slow
+def test_a_chain_that_was_killed_with_its_process_ends_with_the_same_weights(teacher: Path, tmp_path: Path) -> None:
+    """kill -9 inside the second stage; the same command with --resume goes on."""
+    flags = ["--plain", "--threads", "1", "--from-steps", "8", "--updates", "30", "--checkpoint-interval-s", "0.05"]
+    command = [sys.executable, "-m", "experiments.cli", "distill"]
+    runs_dirs = [tmp_path / name for name in ("undisturbed", "killed")]
+    begun = [
+        subprocess.Popen([*command, str(teacher), *flags, "--runs-dir", str(where)], stdout=subprocess.DEVNULL)
+        for where in runs_dirs
+    ]
+    second = "pd-digits-distill/*/stages/000002/checkpoints/*"
+    deadline = time.monotonic() + 100
+    while not list(runs_dirs[1].glob(second)):
+        assert time.monotonic() < deadline
+        assert begun[1].poll() is None
+        time.sleep(0.01)
+    begun[1].kill()
+    begun[1].wait()
+    (killed,) = (runs_dirs[1] / "pd-digits-distill").iterdir()
+    assert [row["steps"] for row in chain_manifest.read_manifest(killed)["stages"]] == [4]
+    subprocess.run([*command, "--resume", str(killed), "--plain"], check=True, stdout=subprocess.DEVNULL, timeout=100)
+    assert begun[0].wait(100) == 0
+    (undisturbed,) = (runs_dirs[0] / "pd-digits-distill").iterdir()
+    for steps in (4, 2, 1):
+        one, other = (chain_manifest.student(run, steps).state_dict() for run in (undisturbed, killed))
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    curve = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in curve if "train/loss" in line]
+    assert steps == sorted(steps)
+    assert steps[-1] == 30 + 60 + 60

@@ -16,9 +16,12 @@ import ray
 import torch
 
 import generative
-from generative import data, ray_train, train
+from generative import chain, data, ray_train, train
 from generative.checkpoint import Store
-from generative.config import TrainConfig
+from generative.config import OptimSettings, TrainConfig, WatchSettings
+from generative.data.config import DataConfig
+from generative.nets.unet import UNetConfig
+from generative.papers.progressive_distillation import DiffusionConfig
 from generative.papers.vdm import VDM
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -87,6 +90,39 @@ def test_killed_worker(tiny: TrainConfig, tmp_path: Path, undisturbed: dict[str,
     assert all(step % 10 == 1 for step in back)  # the step after a checkpoint, if steps after it were done before
     expected = undisturbed["model"].state_dict()
     assert all(torch.equal(expected[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_a_chain_of_students_whose_worker_was_killed(tmp_path: Path):
+    """kill -9 inside the second stage: the chain ends with the weights of one that was trained without Ray."""
+    net = UNetConfig(channels=8, multipliers=(1, 1), blocks=1, attention_resolutions=(), dropout=0.0)
+    watch = WatchSettings(interval_s=0, images=4, final_images=4, times=1, samples=2, sample_steps=2)
+    teacher = TrainConfig(
+        model=DiffusionConfig(net=net), data=DataConfig(name="digits"), optim=OptimSettings(batch=8), watch=watch,
+        steps=8, threads=1,
+    )  # fmt: skip
+    train.train(teacher, tmp_path / "teacher")
+    plain = chain.ChainConfig(teacher=str(tmp_path / "teacher"))
+    config = replace(
+        plain, from_steps=4, updates=40, optim=replace(plain.optim, batch=8), watch=watch, threads=1,
+        checkpoint_interval_s=0.05,
+    )  # fmt: skip
+    expected = chain.distill(config, tmp_path / "plain").state_dict()
+    stage = tmp_path / "ray" / "stages" / "000001" / "checkpoints"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not list(stage.glob("0*")):
+            time.sleep(0.005)
+        killed.append(workers()[-1].pid)
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    found = chain.distill(config, tmp_path / "ray", train=ray_train.train).state_dict()
+    killer.join(10)
+    assert killed
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
 def workers() -> list[psutil.Process]:
