@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import t
 
 from experiments import files
-from experiments.chain_scores import METHODS, SETTINGS, STUDENT, Row, Scores
+from experiments.chain_scores import METHODS, ORIGINAL, SETTINGS, STUDENT, Row, Scores
 from experiments.pictures import grid
 
 COLUMNS = 10
@@ -26,7 +26,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 def table(rows: list[list[Row]], measure: str, digits: int) -> list[list[str]]:
     """The head and a line for each number of steps; a column for each method. rows: of each chain."""
     everything = [row for chain_rows in rows for row in chain_rows]
-    methods = [method for method in METHODS if any(row.method == method for row in everything)]
+    methods = [method for method in (*METHODS, ORIGINAL) if any(row.method == method for row in everything)]
     counts = sorted({row.steps for row in everything}, reverse=True)
     lines = [["steps", *methods]]
     for count in counts:
@@ -93,58 +93,75 @@ def strip(scores: Scores, rows: list[Row]) -> np.ndarray:
 
 def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
     """The page in Markdown."""
-    first = rows[0][0]
-    chains = len(rows)
-    spread = f"mean over {chains} chains with a 95% t interval" if chains > 1 else "one chain"
+    first, floor = rows[0][0], about["floor"]
     parts = [
         f"# Few steps: {about['title']}\n",
-        f"{first.samples:,} samples each, noise of seed {', '.join(str(one[0].seed) for one in rows)}, {spread}. "
-        f"{first.judge}. Heun calls the network 2N - 1 times in N steps, everything else N times.\n",
+        f"{first.samples:,} samples each, noise of seed {', '.join(str(one[0].seed) for one in rows)}, "
+        f"{_spread(len(rows), about['teachers'])}. {first.judge}. FID of so few samples is mostly bias, the same for "
+        "all; KID has none. As many training pictures against the same test pictures: "
+        f"FID {floor[0]:.2f}, KID (thousandths) {1000 * floor[1]:.2f} ± {1000 * floor[2]:.2f}. "
+        "Heun calls the network 2N - 1 times in N steps, everything else N times.\n",
         "FID:\n",
         markdown(table(rows, "fid", 2)),
         "KID (thousandths):\n",
         markdown(_thousandths(rows)),
-        *_compared(rows, about["all_steps"]),
+        *_compared(rows, about["all_steps"], floor[0]),
     ]
     if any(row.lpips is not None for chain_rows in rows for row in chain_rows):
         parts += [
             f"LPIPS to the undistilled model's DDIM sample with {about['all_steps']} steps from the same noise:\n",
             markdown(table(rows, "lpips", 4)),
         ]
+    if about["converted"]:
+        parts.append(
+            "The teacher predicted eps and was converted first: undistilled means what it was converted to; original "
+            "is DDIM of the teacher itself.\n"
+        )
     parts += [
         "![FID by steps](scores.png)\n",
         f"![The same noise with {about['strip']}](strip.png)\n",
         "From top to bottom: " + about["strip"] + ".\n",
-        f"Compute, in forward passes of one picture: training the undistilled model {about['teacher_passes']:.3g}, the "
+        f"Compute, in forward passes of one picture: training the teacher {about['teacher_passes']:.3g}, the "
         f"chain {about['chain_passes']:.3g} ({about['chain_passes'] / about['teacher_passes']:.2f} of it; a gradient "
         "counts as two forward passes).\n",
     ]
     for method in SETTINGS:
-        if chosen := ", ".join(f"{row.setting} with {row.steps}" for row in rows[0] if row.method == method):
-            parts.append(f"Settings of {method}, chosen by KID on other noise for each number of steps: {chosen}.\n")
+        chosen = [f"{row.setting} with {row.steps}" for row in rows[0] if row.method == method and row.steps > 1]
+        if chosen:
+            parts.append(
+                f"Settings of {method}, chosen by KID on other noise for each number of steps: {', '.join(chosen)}.\n"
+            )
     return "\n".join(parts)
 
 
-def _compared(rows: list[list[Row]], all_steps: int) -> list[str]:
+def _spread(chains: int, teachers: int) -> str:
+    if chains == 1:
+        return "one chain"
+    shared = f"{teachers} teachers" if teachers > 1 else "one teacher, whose own spread the intervals do not have"
+    return f"mean over {chains} chains of {shared}, with a 95% t interval"
+
+
+def _compared(rows: list[list[Row]], all_steps: int, floor: float) -> list[str]:
     """A table of the students beside the undistilled model's DDIM with all steps and its best sampler with as few."""
-    lines = [
-        ["steps", f"FID / FID of {all_steps} steps", "best undistilled sampler (FID)", "student minus it", "chains"]
-    ]
+    head = ["FID / FID of", "the same above the floor", "KID / KID of"]
+    lines = [["steps", f"{head[0]} {all_steps}", head[1], f"{head[2]} {all_steps}",
+              "best undistilled sampler (FID)", "student minus it", "chains"]]  # fmt: skip
     counts = sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
     for count in counts:
-        ratios, margins, names = [], [], []
+        found: list[tuple[float, float, float, float]] = []
+        names = []
         for one in rows:
-            fids = {(row.method, row.steps): row.fid for row in one}
-            others = {method: fid for (method, steps), fid in fids.items() if steps == count and method != STUDENT}
-            if ("ddim", all_steps) in fids and others:
-                best = min(others, key=lambda method: others[method])
-                names.append(best)
-                ratios.append(fids[STUDENT, count] / fids["ddim", all_steps])
-                margins.append(fids[STUDENT, count] - others[best])
-        if ratios:
-            better = f"{sum(margin < 0 for margin in margins)} of {len(margins)} better"
-            found = ", ".join(dict.fromkeys(names))
-            lines.append([str(count), _cell(ratios, 3), found, _cell(margins, 2), better])
+            at = {(row.method, row.steps): row for row in one}
+            others = [row for row in one if row.steps == count and row.method != STUDENT]
+            if ("ddim", all_steps) in at and others:
+                best, mine, whole = min(others, key=lambda row: row.fid), at[STUDENT, count], at["ddim", all_steps]
+                above = (mine.fid - floor) / (whole.fid - floor)
+                found.append((mine.fid / whole.fid, above, mine.kid / whole.kid, mine.fid - best.fid))
+                names.append(best.method)
+        if found:
+            better = f"{sum(margin < 0 for *_, margin in found)} of {len(found)} better"
+            ratio, above, kid, margin = (_cell(list(values), 3) for values in zip(*found, strict=True))
+            lines.append([str(count), ratio, above, kid, ", ".join(dict.fromkeys(names)), margin, better])
     return ["Students beside the undistilled model:\n", markdown(lines)] if lines[1:] else []
 
 

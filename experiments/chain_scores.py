@@ -20,12 +20,13 @@ from torch import Tensor
 from agents.reading import check_types, reading
 from experiments import files
 from experiments.progress import Steps
-from generative import chain_manifest, loading
+from generative import chain, chain_manifest, loading
 from generative.metrics import features, fid, lpips
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
 
 STUDENT = "distilled"
+ORIGINAL = "original"
 METHODS = (STUDENT, "ddim", "heun", "dpm++", "ancestral")
 AT_ONCE = 256
 TUNING = 1_000_000
@@ -37,8 +38,10 @@ def even_log_snr(t: Tensor) -> Tensor:
     return 10 - 20 * t
 
 
+_LEVELS: dict[str, dict[str, Any]] = {"even times": {}, "even log_snr": {"schedule": even_log_snr}}
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "dpm++": {"even times": {}, "even log_snr": {"schedule": even_log_snr}},
+    "heun": _LEVELS,
+    "dpm++": _LEVELS,
     "ancestral": {f"variance {g:g}": {"variance": g} for g in (0.0, 0.25, 0.5, 0.75, 1.0)},
 }
 """Method -> name of a setting -> options of `sample`."""
@@ -49,7 +52,7 @@ class Row:
     """One set of samples and its scores."""
 
     method: str
-    """"distilled", or a sampler of the undistilled model."""
+    """"distilled", a sampler of the undistilled model, or "original": DDIM of the model that it was converted from."""
     setting: str
     """One of SETTINGS of the method; empty where there is nothing to set."""
     steps: int
@@ -71,15 +74,18 @@ class Judge:
     """Feature networks and what they say of real pictures; one for all chains."""
 
     def __init__(
-        self, net: features.Features, perceptual: lpips.LPIPS | None, real: Tensor, of: str, num_levels: int
-    ) -> None:
+        self, net: features.Features, perceptual: lpips.LPIPS | None, real: Tensor, of: str, num_levels: int,
+        *, trained: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """real: uint8 [N, C, H, W], pictures of the set called `of` that were not trained on; perceptual: None measures
-        no LPIPS."""
+        no LPIPS; trained: as many training pictures as there will be samples, for the floor."""
         self.net, self.perceptual, self.num_levels = net, perceptual, num_levels
         known = hashlib.sha256(real.numpy().tobytes()).hexdigest()[:16]
         self.name = f"{describe(net)}; {len(real):,} test pictures of {of} (sha256 {known})"
         self._real = self._features(real, "features of real pictures")
         self._last: tuple[Tensor, Tensor] | None = None
+        self.floor = None if trained is None else (self.fid(trained), *self.kid(trained))
+        """FID, KID and its standard error of training pictures: what no sampler of this many can be much below."""
 
     def fid(self, x: Tensor) -> float:
         return fid.fid(self._of(x), self._real)
@@ -123,6 +129,7 @@ class Scores:
         self.folder.mkdir(exist_ok=True)
         self.teacher, self.weights = _undistilled(run, manifest, device), {}
         self.weights[0] = _hash(self.teacher)
+        self.converted = manifest["stages"][0]["stage"] == chain_manifest.CONVERT
         self.tuner: Scores = self
         """Whose noise the settings are chosen on: chains of the same teacher share the choice."""
 
@@ -147,7 +154,7 @@ class Scores:
     def best(self, method: str, steps: int, samples: int) -> str:
         """The setting of a method whose samples from the tuning noise have the lowest KID."""
         settings = list(SETTINGS.get(method, {"": {}}))
-        if len(settings) == 1 or steps == 1:  # whose answer does not depend on them
+        if len(settings) == 1 or steps == 1:  # one step is the model's answer to noise, whatever the setting
             return settings[0]
         found = [self.measure(method, one, steps, seed=TUNING, samples=samples, paired=False) for one in settings]
         return min(found, key=lambda row: row.kid).setting
@@ -155,7 +162,7 @@ class Scores:
     def measure(self, method: str, setting: str, steps: int, *, seed: int, samples: int, paired: bool) -> Row:
         """A row: from rows.jsonl, or measured and added to it. paired: measure LPIPS too."""
         paired = paired and self.judge.perceptual is not None
-        weights = self._weights(method, steps)
+        weights = self.hash_of(method, steps)
         asked = (method, setting, steps, seed, samples, weights, self.judge.name)
         for row in (rows := self.rows()):
             known = (row.method, row.setting, row.steps, row.seed, row.samples, row.weights, row.judge)
@@ -186,7 +193,7 @@ class Scores:
 
     def pictures(self, method: str, setting: str, steps: int, seed: int, samples: int) -> Tensor:
         """uint8 [samples, C, H, W], drawn or from the file that an earlier call left."""
-        words = [method.replace("+", "p"), *setting.split(), steps, seed, samples, self._weights(method, steps)[:12]]
+        words = [method.replace("+", "p"), *setting.split(), steps, seed, samples, self.hash_of(method, steps)[:12]]
         path = self.folder / f"{'-'.join(map(str, words))}.npz"
         if path.exists():
             with reading(path, "samples (remove it to draw them anew)"), np.load(path, allow_pickle=False) as file:
@@ -199,17 +206,20 @@ class Scores:
             np.savez_compressed(temporary, pictures=drawn)
         return torch.from_numpy(drawn)
 
-    def _weights(self, method: str, steps: int) -> str:
+    def hash_of(self, method: str, steps: int) -> str:
         """Hash of the model that a method samples from."""
-        key = steps if method == STUDENT else 0
+        key = {STUDENT: steps, ORIGINAL: -1}.get(method, 0)
         if key not in self.weights:
-            self.weights[key] = _hash(chain_manifest.student(self.run, steps))
+            self.weights[key] = _hash(self._model(method, steps))
         return self.weights[key]
 
-    def _draw(self, method: str, options: dict[str, Any], steps: int, seed: int, samples: int) -> np.ndarray:
-        model, sampler = self.teacher, method
+    def _model(self, method: str, steps: int) -> PictureModel:
         if method == STUDENT:
-            model, sampler = chain_manifest.student(self.run, steps).to(self.device), "ddim"
+            return chain_manifest.student(self.run, steps).to(self.device)
+        return loading.load(self.run / chain_manifest.TEACHER, self.device) if method == ORIGINAL else self.teacher
+
+    def _draw(self, method: str, options: dict[str, Any], steps: int, seed: int, samples: int) -> np.ndarray:
+        model, sampler = self._model(method, steps), "ddim" if method in (STUDENT, ORIGINAL) else method
         classes, drawn = model.config.net.classes, []
         options = {"steps": steps, "sampler": sampler, "seed": seed, "schedule": model.sampling_schedule, **options}
         with Steps(f"{method}, {steps} steps", samples) as progress:
@@ -236,13 +246,12 @@ def _hash(model: PictureModel) -> str:
 
 
 def compute(run: Path) -> tuple[float, float]:
-    """(forward passes of one picture in the training of the teacher, and in that of the chain).
-
-    A gradient counts as two more forward passes; a student's update has two of its teacher besides.
-    """
+    """Forward passes of one picture, a gradient being two: (in the training of the teacher, in that of the chain). Of a
+    teacher that is a student itself, its own stage alone counts."""
     teacher = loading.load(run / chain_manifest.TEACHER)
     trained = teacher.meta["config"]["optim"]["batch"] * teacher.meta["step"]
     manifest = chain_manifest.read_manifest(run)
     batch = manifest["config"]["optim"]["batch"]
-    passes = sum(row["updates"] * (5 if row["steps"] else 4) for row in manifest["stages"])
-    return 3.0 * trained, float(batch * passes)
+    passes = sum(row["updates"] * (chain.STUDENT if row["steps"] else chain.CONVERSION) for row in manifest["stages"])
+    each = chain.STUDENT if teacher.taught_steps else chain.TRAINING
+    return float(each * trained), float(batch * passes)

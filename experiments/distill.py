@@ -85,21 +85,10 @@ def defaults(teacher: str) -> ChainConfig:
     optim = replace(plain.optim, learning_rate=rate, **same)
     start = model.taught_steps or own.get("from_steps", plain.from_steps)
     end = start // (start & -start)  # the least that halving can lead to
-    updates = own.get("updates") or affordable(model.meta["step"], chain.stages(start, end))
     place = teacher if "://" in teacher else str(Path(teacher).expanduser().absolute())
     watch = replace(trained.watch, interval_s=0.0, final_images=trained.watch.images)
-    plain = replace(plain, from_steps=start, to=end, updates=updates)
+    plain = replace(plain, from_steps=start, to=end, updates=own.get("updates"))
     return replace(plain, teacher=place, optim=optim, watch=watch)
-
-
-def affordable(trained_steps: int, students: list[int]) -> int:
-    """Optimiser steps of a student so that the chain costs what the training of its teacher did, in forward passes.
-
-    A step of the teacher's training is three, a student's five (its teacher answers twice); the last two have twice as
-    many. Source: Salimans & Ho 2022, Sec 1: distillation takes no more time than training did.
-    """
-    shares = sum(2 if steps <= 2 else 1 for steps in students)
-    return max(1, 3 * trained_steps // (5 * shares))
 
 
 def read(run: Path) -> ChainConfig:

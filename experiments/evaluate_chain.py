@@ -8,9 +8,10 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from experiments import chain_page, files, flags
-from experiments.chain_scores import METHODS, STUDENT, TUNING, Judge, Row, Scores, compute
+from experiments.chain_scores import METHODS, ORIGINAL, STUDENT, TUNING, Judge, Row, Scores, compute
 from experiments.data import load_set
 from experiments.flags import say
 from experiments.progress import Lines
@@ -19,6 +20,7 @@ from generative import chain_manifest, loading
 from generative import config as configs
 from generative.checkpoint import Store
 from generative.config import Device
+from generative.data import ImageSet
 from generative.metrics import lpips
 from generative.model import PictureModel
 from generative.train import pick_device
@@ -39,9 +41,9 @@ class ChainEvalCommand:
     steps: tuple[int, ...] = ()
     """Numbers of steps; those of the students and of their first teacher if omitted."""
     methods: tuple[str, ...] = METHODS
-    """distilled; ddim, heun; dpm++ and ancestral (stochastic), whose levels and variance are chosen for each number of
-    steps."""
-    tune_samples: int = 200
+    """distilled; ddim; heun and dpm++, whose levels are chosen for each number of steps; ancestral (stochastic), whose
+    variance is."""
+    tune_samples: int = 500
     """Other samples on which settings are chosen."""
     real: int = 5000
     """Test pictures that samples are compared with, evenly spread; all if there are fewer."""
@@ -94,6 +96,9 @@ def _check_chains(command: ChainEvalCommand, everything: list[Scores], steps: tu
         ):
             if has != needed:
                 raise ValueError(f"{other.run} makes no table with {first.run}: its {what} are {has}, not {needed}")
+    last = [scores.hash_of(STUDENT, first.students[-1]) for scores in everything]
+    if len(set(last)) < len(last):
+        raise ValueError("two of the chains are the same: their last students have equal weights")
 
 
 def _set_of(teacher: PictureModel) -> str:
@@ -122,19 +127,28 @@ def _judge(command: ChainEvalCommand) -> Judge:
     config = configs.from_json(teacher.meta["config"])
     if command.data_path is not None:
         config = replace(config, data=replace(config.data, path=command.data_path))
-    test = load_set(config.data, "test")
-    count = min(command.real, len(test))
-    real = test.batch([i * len(test) // count for i in range(count)])["x"]
+    real = _spread_over(load_set(config.data, "test"), command.real)
     device, perceptual = pick_device(command.device), None
     if command.perceptual and min(teacher.shape[1:]) >= SMALLEST_LPIPS:
         with Lines("LPIPS") as tell:
             tell("the network of LPIPS, fetched once")
             perceptual = lpips.lpips(device=device)
-    return Judge(network(command.features, device), perceptual, real, _set_of(teacher), teacher.num_levels)
+    training = load_set(config.data, "train")
+    trained = _spread_over(training, command.samples)
+    return Judge(
+        network(command.features, device), perceptual, real, _set_of(teacher), teacher.num_levels, trained=trained
+    )
+
+
+def _spread_over(images: ImageSet, count: int) -> Tensor:
+    count = min(count, len(images))
+    return images.batch([i * len(images) // count for i in range(count)])["x"]
 
 
 def _measured(command: ChainEvalCommand, scores: Scores, steps: tuple[int, ...], number: int) -> Iterator[Row]:
     options = {"seed": command.seed + number, "samples": command.samples, "tune": command.tune_samples}
+    if scores.converted and len(command.methods) > 1:
+        yield scores.score(ORIGINAL, scores.all_steps, **options)
     for count in sorted(set(steps), reverse=True):
         for method in command.methods:
             if method == STUDENT and count not in scores.students:
@@ -156,7 +170,10 @@ def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> Non
         "all_steps": first.all_steps,
         "teacher_passes": spent,
         "chain_passes": chain_spent,
-        "strip": f"{first.all_steps} steps of DDIM, students with {students} steps, DDIM with as few",
+        "strip": f"{first.all_steps} steps of DDIM, students with {students} steps, DDIM with the last of these",
+        "floor": first.judge.floor,
+        "teachers": len({scores.weights[0] for scores in everything}),
+        "converted": first.converted,
     }
     chain_page.figure(output / "scores.png", rows, f"FID by sampling steps, {about['title']}")
     write_png(output / "strip.png", chain_page.strip(first, rows[0]))

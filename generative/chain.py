@@ -35,6 +35,9 @@ from generative.papers.progressive_distillation import NOISE, DiffusionConfig, s
 from generative.train import Look, Note, Report, train
 
 FILES = ("model.json", "model.safetensors")
+TRAINING, CONVERSION, STUDENT = 3, 4, 5
+"""Forward passes for one picture of an optimiser step, a gradient being two: of training, of a conversion (its teacher
+answers once), of a student (twice)."""
 Train = Callable[..., PictureModel]
 """`generative.train.train`, or `generative.ray_train.train`."""
 
@@ -52,12 +55,13 @@ class ChainConfig:
     """Steps of that model's sampler, which the first student halves."""
     to: int = 1
     """Steps of the last student."""
-    updates: int = 1000
-    """Optimiser steps of each student."""
+    updates: int | None = None
+    """Optimiser steps of each student; if omitted, so many that the chain costs what its teacher's training did."""
     last_updates: int | None = None
     """Optimiser steps of the students with two steps and one, which have most to learn; twice `updates` if omitted."""
-    convert_updates: int = 4000
-    """Optimiser steps that turn a model of another prediction or schedule into one that can be distilled."""
+    convert_updates: int | None = None
+    """Optimiser steps that turn a model of another prediction or schedule into one that can be distilled; a quarter of
+    what the chain may cost if omitted."""
     optim: OptimSettings = field(
         default_factory=lambda: OptimSettings(
             batch=64, learning_rate=2e-4, decay="linear", warmup_steps=0, beta2=0.999, weight_decay=0.0, ema=0.0,
@@ -83,9 +87,9 @@ class ChainConfig:
 
     def __post_init__(self) -> None:
         stages(self.from_steps, self.to)
-        positive(self, "updates", "convert_updates", "workers")
-        if self.last_updates is not None:
-            positive(self, "last_updates")
+        positive(self, "workers")
+        given = (name for name in ("updates", "last_updates", "convert_updates") if getattr(self, name) is not None)
+        positive(self, *given)
         not_negative(self, "seed")
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2^32, got {self.seed}")
@@ -116,33 +120,50 @@ def plan(config: ChainConfig, run: Path, teacher: PictureModel) -> list[Stage]:
             f"the teacher takes {teacher.taught_steps} steps; --from-steps must be that, got {config.from_steps}"
         )
     model, before = teacher.config, run / TEACHER
-    if not can_be_distilled(teacher):
-        model = DiffusionConfig(net=model.net)
-        found.append(_stage(config, run, CONVERT, base, model, before, first))
+    convert, each, last = updates_of(config, teacher)
+    if convert:
+        kept = isinstance(model, DiffusionConfig) and model.prediction != "eps"
+        model = DiffusionConfig(net=replace(model.net, dropout=0.0), prediction=model.prediction if kept else "v")
+        # Its weights answer another question at first, so the first steps are small.
+        slowly = replace(config, optim=replace(config.optim, warmup_steps=config.optim.warmup_steps or convert // 10))
+        found.append(_stage(slowly, run, CONVERT, base, model, before, first, convert))
     weighting = "truncated_snr" if model.weighting == "snr" else model.weighting  # SNR weighs nothing in pure noise
     for steps in stages(config.from_steps, config.to):
         net = replace(model.net, dropout=0.0)
         model = replace(model, num_steps=steps, net=net, weighting=weighting)
         before, first = (found[-1].folder, first + found[-1].config.steps) if found else (before, 0)
-        found.append(_stage(config, run, f"{steps:06d}", base, model, before, first))
+        updates = last if steps <= 2 else each
+        found.append(_stage(config, run, f"{steps:06d}", base, model, before, first, updates))
     return found
 
 
+def updates_of(config: ChainConfig, teacher: PictureModel) -> tuple[int, int, int]:
+    """Optimiser steps of the conversion (0 where none is needed), of a student, and of those with two steps and one."""
+    trained = configs.from_json(teacher.meta["config"]).optim.batch * teacher.meta["step"]
+    left = trained * (STUDENT if teacher.taught_steps else TRAINING) / config.optim.batch
+    convert = 0 if can_be_distilled(teacher) else config.convert_updates or max(1, int(left / 4 / CONVERSION))
+    left = left - CONVERSION * convert
+    students = stages(config.from_steps, config.to)
+    few = sum(steps <= 2 for steps in students)
+    if config.last_updates is not None:
+        left, few = left - STUDENT * few * config.last_updates, -few
+    each = config.updates or max(1, int(left / STUDENT / max(1, len(students) + few)))
+    return convert, each, config.last_updates or 2 * each
+
+
 def _stage(
-    config: ChainConfig, run: Path, name: str, base: TrainConfig, model: DiffusionConfig, teacher: Path, first: int
-) -> Stage:
-    updates = (config.last_updates or 2 * config.updates) if 1 <= model.num_steps <= 2 else config.updates
+    config: ChainConfig, run: Path, name: str, base: TrainConfig, model: DiffusionConfig, teacher: Path, first: int,
+    updates: int,
+) -> Stage:  # fmt: skip
     # Ray's stream begins anew after a fault: a chain that was killed would end elsewhere.
     data = replace(base.data, loader="map", path=config.data_path or base.data.path)
-    same_noise = (
-        config.seed if config.watch.seed is None else config.watch.seed
-    )  # the grids of all stages start from it
+    same_noise = config.seed if config.watch.seed is None else config.watch.seed  # in the grids of all stages
     train_config = TrainConfig(
         model=model,
         data=data,
         optim=config.optim,
         watch=replace(config.watch, seed=same_noise),
-        steps=updates if model.num_steps else config.convert_updates,
+        steps=updates,
         workers=config.workers,
         threads=config.threads,
         device=config.device,

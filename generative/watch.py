@@ -91,7 +91,7 @@ class View:
     """What there is to see. Pictures are level indices."""
 
     samples: Tensor
-    """uint8 [n, C, H, W], drawn with the steps of a cosine."""
+    """uint8 [n, C, H, W], drawn with the model's `sampling_schedule`."""
     strips: Tensor
     """uint8 [rows, columns, C, H, W], noise on the left. Two rows per sample: the picture that the network makes out
     (x0_hat), and below it the noisy z that it looks at, clipped to the range of pictures."""

@@ -2,7 +2,8 @@
 
 The first three run on any machine. The rest are the rows of Progressive Distillation (arXiv 2202.00512, App E) with its
 hyper-parameters, for a cluster with GPUs. Where we differ: the noise level enters the network as its place in log_snr,
-not as an angle.
+not as an angle; 800,000 steps of training are our guess for every row. By our count of forward passes their chains then
+cost 1.25 to 1.56 times what their teachers did.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ METRIC = "loss"
 
 
 def base() -> TrainConfig:
-    """What every preset starts from: v with truncated SNR, which the paper finds to be as good as any."""
+    """What every preset starts from: v with truncated SNR, one of the paper's three stable choices (Table 1)."""
     return TrainConfig(
         model=DiffusionConfig(net=UNetConfig(channels=32, multipliers=(1, 2), attention_resolutions=(4,), dropout=0.0)),
         optim=OptimSettings(batch=64, learning_rate=1e-3, decay="cosine", ema=0.999, beta2=0.999, weight_decay=0.0),

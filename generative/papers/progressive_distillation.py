@@ -53,6 +53,10 @@ class DiffusionConfig:
             raise ValueError(f"num_steps must be 0 (all times) to {2**20:,}, got {self.num_steps}")
         if self.schedule.kind == "learned" or self.schedule.learn_endpoints:
             raise ValueError("the schedule must be fixed: linear, cosine or betas, without learned ends")
+        if self.prediction == "eps" and self.num_steps:
+            raise ValueError(
+                "prediction eps says nothing of x0 in pure noise: a student (num_steps) predicts v, x0 or both"
+            )
         if self.prediction == "eps" and self.weighting == "truncated_snr":
             raise ValueError("prediction eps with weighting truncated_snr diverges (Table 1); take snr or snr_plus_one")
 

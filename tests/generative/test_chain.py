@@ -16,6 +16,7 @@ from generative.config import OptimSettings, TrainConfig, WatchSettings
 from generative.nets.unet import UNetConfig
 from generative.papers.progressive_distillation import DiffusionConfig
 from generative.train import train
+from generative.training import Training
 
 NET = UNetConfig(channels=8, multipliers=(1, 1), blocks=1, attention_resolutions=(), dropout=0.1)
 WATCH = WatchSettings(interval_s=0, images=4, final_images=4, times=1, samples=2, sample_steps=2)
@@ -69,7 +70,16 @@ def test_a_chain_has_a_student_for_every_halving(teacher: Path, tmp_path: Path) 
     assert [chain_manifest.student(tmp_path / "run", steps).config.num_steps for steps in (4, 2, 1)] == [4, 2, 1]
 
 
-def test_the_first_student_starts_as_its_teacher_and_each_learns_from_the_one_before(whole: Path) -> None:
+def test_a_student_starts_with_its_teachers_weights(teacher: Path, whole: Path, tmp_path: Path) -> None:
+    for stage, before in zip(chain.plan(settings(teacher), whole, generative.load(whole / "teacher")),
+                             ("teacher", "stages/000004", "stages/000002"), strict=True):  # fmt: skip
+        begun = Training(stage.config, (1, 8, 8), 17, (), "cpu")
+        expected = generative.load(whole / before).denoise.state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in begun.model.denoise.state_dict().items())
+        assert not begun.optimizer.state
+
+
+def test_each_student_learns_from_the_one_before(whole: Path) -> None:
     configs = [chain_manifest.student(whole, steps).meta["config"] for steps in (4, 2, 1)]
     assert [Path(config["teacher"]).name for config in configs] == ["teacher", "000004", "000002"]
     assert all(config["model"]["net"]["dropout"] == 0 for config in configs)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from generative import process
 from generative.oracle import MixtureOracle
-from generative.papers.progressive_distillation import stages, student_target, student_times, weight
+from generative.papers.progressive_distillation import stages, student_target, student_times, weighted_error
 from generative.schedules import Cosine
 
 COSINE = Cosine()
@@ -45,8 +45,7 @@ def learn(student: nn.Module, teacher: Any, num_steps: int, updates: int, genera
         log_snr = COSINE(t)
         z = process.diffuse(x0, log_snr, torch.randn(512, 2, generator=generator))
         target = student_target(teacher, z, t, num_steps, COSINE) if num_steps else x0
-        errors = (target - student(z, log_snr)).square().mean(1)
-        loss = (weight(log_snr, "truncated_snr").clamp(max=1e4) * errors).mean()
+        loss = weighted_error(target, student(z, log_snr), log_snr, "truncated_snr").mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

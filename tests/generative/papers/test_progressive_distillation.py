@@ -103,7 +103,7 @@ class PerTime(nn.Module):
 
 
 def learnt(teacher: Any, num_steps: int, x: Tensor, eps: Tensor) -> PerTime:
-    """A student trained on the paper's loss, which is quadratic here."""
+    """A student trained on the paper's loss, but for the weight of each time, which decides nothing here (below)."""
     student = PerTime(num_steps, x.shape[1])
     t = torch.arange(1, num_steps + 1, dtype=torch.float64).repeat_interleave(len(x)) / num_steps
     z = process.diffuse(x.repeat(num_steps, 1), COSINE(t), eps.repeat(num_steps, 1))
@@ -293,6 +293,7 @@ def test_what_no_halving_reaches_is_refused(start: int, end: int) -> None:
         ({"num_steps": -1}, "num_steps must be 0"),
         ({"schedule": ScheduleConfig()}, "the schedule must be fixed"),
         ({"prediction": "eps"}, "eps with weighting truncated_snr diverges"),
+        ({"prediction": "eps", "weighting": "snr", "num_steps": 4}, "a student .* predicts v, x0 or both"),
     ],
 )
 def test_impossible_configurations_are_refused(options: dict[str, Any], message: str) -> None:
