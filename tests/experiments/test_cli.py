@@ -44,7 +44,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
         (["eval", "/tmp", "--output", "/proc/x/y.jsonl"], "cannot write /proc/x/y.jsonl"),
         (["submit", "--address"], "--address needs a value"),
         (["submit", "train", "lab2d-harvest-acam", "--env-steps", "-1"], "env_steps must be positive"),
-        (["submit", "eval"], "only train, pretrain and study can be submitted, got 'eval'"),
+        (["submit", "eval"], "only train, pretrain, distill and study can be submitted, got 'eval'"),
         (["submit", "train", "nope"], "preset 'nope' does not exist"),
         (["submit", "pretrain", "nope"], "preset 'nope' does not exist"),
         (["submit", "pretrain", "lab2d-harvest-acam"], "--data is missing"),
