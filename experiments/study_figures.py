@@ -48,7 +48,7 @@ def learning_curves(path: Path, scores: TaskScores) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(FuncFormatter(compact))
             _tidy(axes)
-            axes.legend(frameon=False, fontsize=8, loc="best")
+            axes.legend(framealpha=0.85, edgecolor="none", fontsize=8, loc="upper left")
         all_axes[0].set_ylabel(scores.metric.replace("_", " "))
         figure.suptitle(f"{scores.title}: interquartile mean over seeds, 95% stratified bootstrap")
         _save(figure, path)
