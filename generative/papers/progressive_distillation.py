@@ -24,6 +24,8 @@ from generative.samplers import SAMPLERS
 from generative.schedules import Schedule, ScheduleConfig
 
 Weighting = Literal["truncated_snr", "snr_plus_one", "snr"]
+MOST_STEPS = 2**13
+"""Of a student; the paper's longest chain starts from 8,192. Its samples are drawn at the end of its training."""
 NOISE = -15.0
 """log_snr at which a student must begin, or below: there z is noise, as a sampler's first z is."""
 FAINT = -5.0
@@ -49,8 +51,8 @@ class DiffusionConfig:
         for name, allowed in (("prediction", get_args(Prediction)), ("weighting", get_args(Weighting))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if not 0 <= self.num_steps <= 2**20:
-            raise ValueError(f"num_steps must be 0 (all times) to {2**20:,}, got {self.num_steps}")
+        if not 0 <= self.num_steps <= MOST_STEPS:
+            raise ValueError(f"num_steps must be 0 (all times) to {MOST_STEPS:,}, got {self.num_steps}")
         if self.schedule.kind == "learned" or self.schedule.learn_endpoints:
             raise ValueError("the schedule must be fixed: linear, cosine or betas, without learned ends")
         if self.prediction == "eps" and self.num_steps:
