@@ -143,6 +143,9 @@ def distill_run(
         runs.rewrite_config(run, config)
     stages = _plan(config, run)
     done = chain.position(stages, run)
+    if (run / chain_manifest.MANIFEST).exists() and len(chain_manifest.read_manifest(run)["stages"]) == len(stages):
+        say(f"all {len(stages)} stages of {run} are done: nothing is left to do")
+        return run
     if resume is not None:
         say(f"going on with {run} from {f'{done:,} optimiser steps' if done else 'the beginning'}")
     say(f"watch it: tensorboard --logdir {run.parent.parent}")

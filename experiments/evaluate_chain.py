@@ -165,12 +165,13 @@ def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> Non
     first = everything[0]
     spent, chain_spent = compute(first.run)
     students = ", ".join(map(str, [n for n in first.students if any(r.steps == n for r in rows[0])]))
+    fewest = ", ".join(str(n) for n in sorted(first.students)[:3][::-1] if any(r.steps == n for r in rows[0]))
     about = {
         "title": first.run.parent.name,
         "all_steps": first.all_steps,
         "teacher_passes": spent,
         "chain_passes": chain_spent,
-        "strip": f"{first.all_steps} steps of DDIM, students with {students} steps, DDIM with the last of these",
+        "strip": f"{first.all_steps} steps of DDIM, students with {students} steps, DDIM with {fewest} steps",
         "floor": first.judge.floor,
         "teachers": len({scores.weights[0] for scores in everything}),
         "converted": first.converted,
@@ -185,5 +186,5 @@ def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> Non
     for line in lines:
         table.add_row(*line)
     Console().print(table)
-    say(f"training the undistilled model took {spent:.3g} forward passes, the chain {chain_spent:.3g}")
+    say(f"training the teacher took {spent:,.0f} forward passes of a picture, the chain {chain_spent:,.0f}")
     say(f"{output / 'few-steps.md'}, scores.png and strip.png beside it")

@@ -136,7 +136,7 @@ def payoff_table(results: Sequence[MatchResult], level: str) -> Table:
     """Goal difference and shares of games won, drawn and lost, of the row's player against the column's."""
     names = list(dict.fromkeys(name for result in results for name in (result.first, result.second)))
     table = Table(title=f"{level}: goal difference per game, and shares of games, mean [95% interval]", show_lines=True)
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", min_width=18)
     for number in range(1, len(names) + 1):
         table.add_column(f"against {number}", justify="right", no_wrap=True)
     cells = {}

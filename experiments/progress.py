@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-LINE_EVERY_S = 60.0
+FIRST_LINE_S, LINE_EVERY_S = 1.0, 60.0
 REPEATED = re.compile(r"\d+ s$")
 """Lines that only say how long something has been going on."""
 
@@ -23,7 +23,8 @@ class Steps:
         if sys.stdout.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
             self.bar = Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        self.began, self.last = time.monotonic(), float("-inf")
+        self.began = self.last = time.monotonic()
+        self.said = False
 
     def __enter__(self) -> "Steps":
         if self.bar:
@@ -34,10 +35,15 @@ class Steps:
     def update(self, done: float, note: str = "") -> None:
         if self.bar:
             self.bar.update(self.task, completed=done, description=f"{self.what} {note}".strip())
-        elif time.monotonic() - self.last >= LINE_EVERY_S or done >= self.total > 0:
-            self.last = time.monotonic()
+        elif self._worth_a_line(done >= self.total > 0):
+            self.last, self.said = time.monotonic(), True
             share = 100 * min(1.0, done / self.total) if self.total else 0.0
             print(f"{self.what}: {share:3.0f}% after {self.last - self.began:.0f} s {note}".rstrip(), flush=True)
+
+    def _worth_a_line(self, ended: bool) -> bool:
+        """The first after a second, then one a minute and the last: what takes no time needs no line."""
+        quiet = time.monotonic() - self.last
+        return quiet >= (LINE_EVERY_S if self.said else FIRST_LINE_S) or (ended and self.said)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PREVIEW = "preview.png"
 PREVIEW_ROWS = 100_000
+FEW = 20
 """Moments in the picture at most."""
 FOOTBALL_BINS = (60, 40)
 """Cells of football's picture, along the pitch and across."""
@@ -110,6 +111,8 @@ def _tell(recording: "Recording", name: str) -> None:
     say(f"mean return {recording.return_mean:.3g}; where everybody was: {recording.folder / PREVIEW}")
     preset = "PRESET" if "/" in name else name
     say(f"go on with: tandem pretrain {preset} --data {recording.folder}")
+    if episodes < FEW:
+        say(f"pre-training holds out a tenth of the episodes, by chance: of fewer than {FEW} that may be none")
 
 
 def draw(recording: "Recording", path: Path) -> None:

@@ -11,6 +11,7 @@ import generative
 from experiments import files, flags
 from experiments.flags import say
 from experiments.progress import Steps
+from generative import chain_manifest
 from generative.config import Device
 from generative.samplers import SAMPLERS
 from generative.schedules import cosine_like
@@ -36,7 +37,7 @@ class SampleCommand:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many pictures."""
     steps: int | None = None
-    """Denoising steps of each; 256 if omitted, or what a distilled model was trained for."""
+    """Denoising steps of each; 256 if omitted, or what a distilled model was trained for. Of a chain: which student."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; the model's paper's if omitted."""
     schedule: Literal["cosine", "own"] | None = None
@@ -60,7 +61,7 @@ def sample_command(args: list[str]) -> int:
         SampleCommand, args, prog="tandem sample", example=EXAMPLE, about=sample_command.__doc__ or ""
     )
     _check(command)
-    model = generative.load(command.run, pick_device(command.device))
+    model = _model(command)
     if command.n * model.dims > MOST_BYTES:
         most = MOST_BYTES // model.dims
         raise ValueError(f"-n must be at most {most:,} for pictures of this size (4 GiB), got {command.n}")
@@ -73,6 +74,14 @@ def sample_command(args: list[str]) -> int:
     pictures = draw(model, command.n, steps=steps, sampler=sampler, **options)
     _write(command, model, pictures, f"{steps} steps of {sampler}")
     return 0
+
+
+def _model(command: SampleCommand) -> "PictureModel":
+    """The model; of a chain the student with --steps, or the last one. Raises ValueError where there is none."""
+    device = pick_device(command.device)
+    if command.steps is not None and (Path(command.run) / chain_manifest.MANIFEST).exists():
+        return chain_manifest.student(command.run, command.steps).to(device)
+    return generative.load(command.run, device)
 
 
 def _check(command: SampleCommand) -> None:

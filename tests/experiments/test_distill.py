@@ -94,8 +94,25 @@ def test_going_on_with_a_finished_chain_changes_nothing(chain: Path, tandem: Tan
     before = generative.load(chain).state_dict()
     code, said, _ = tandem("distill", "--resume", chain, "--plain")
     assert code == 0
-    assert "going on with" in said
+    assert f"all 3 stages of {chain} are done: nothing is left to do" in said
     assert all(torch.equal(value, before[name]) for name, value in generative.load(chain).state_dict().items())
+
+
+@pytest.mark.parametrize(("flags", "student"), [((), 1), (("--steps", 4), 4), (("--steps", 2), 2)])
+def test_samples_of_a_chain_are_those_of_the_student_with_such_steps(
+    flags: tuple, student: int, distilled: Path, tmp_path: Path, tandem: Tandem
+) -> None:
+    files = ("-o", tmp_path / "grid.png", "--npz", tmp_path / "grid.npz")
+    assert tandem("sample", distilled, "-n", 3, *flags, *files)[0] == 0
+    expected = chain_manifest.student(distilled, student).sample(3)
+    assert np.load(tmp_path / "grid.npz")["pictures"].tolist() == expected.tolist()
+
+
+def test_a_chain_has_no_samples_of_other_steps(distilled: Path, tmp_path: Path, tandem: Tandem) -> None:
+    code, _, err = tandem("sample", distilled, "--steps", 3, "-o", tmp_path / "grid.png")
+    assert code == 2
+    assert "has no finished student with 3 steps; it has 4, 2, 1" in err
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_dry_run_names_the_stages_and_writes_nothing(teacher: Path, tandem: Tandem, tmp_path: Path) -> None:
