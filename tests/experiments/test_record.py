@@ -107,6 +107,6 @@ def test_an_interrupt_says_how_to_go_on(tandem, tmp_path, monkeypatch):
     status, out, err = tandem(*args)
     assert (status, err) == (130, "")
     said = f"stopped; the same command goes on after the last whole part in {tmp_path / 'data'}"
-    assert out.splitlines() == ["recording:   0% after 0 s", said]
+    assert out.splitlines()[-1] == said
     monkeypatch.undo()
     assert tandem(*args)[0] == 0
