@@ -113,7 +113,7 @@ def read(folder: Path) -> Run:
     )
     run.curves = _metrics(folder / "metrics.jsonl", run.notes)
     _on_the_way(run)
-    for reader in (_episodes, _test_pictures):
+    for reader in (_episodes, _test_pictures, _students):
         try:
             reader(run)
         except ValueError as error:
@@ -205,6 +205,13 @@ def _test_pictures(run: Run) -> None:
         return
     # At the end of a training run the names are tags (eval/bpd, eval/prior_bpd), and there are no codecs.
     data = {name.removeprefix("eval/"): value for name, value in _object(run.folder / "evaluation.json").items()}
+    images, step = number(data.get("images")), number(data.get("step"))
+    source = (f"{images:,.0f} " if images > 0 else "") + "test pictures" + _when(run, step)
+    if run.metric != "bpd":  # a model without a bound has its loss
+        value, se = number(data.get(run.metric)), number(data.get(f"{run.metric}_se"))
+        if math.isfinite(value):
+            run.results, run.source = {run.metric: Estimate(value, value - Z * se, value + Z * se)}, source
+        return
     bpd, se = number(data.get("bpd")), number(data.get("se", data.get("bpd_se")))
     if not math.isfinite(bpd):
         raise ValueError(f"{run.folder / 'evaluation.json'} has no bits per dimension")
@@ -214,5 +221,20 @@ def _test_pictures(run: Run) -> None:
     run.results = {"bpd": Estimate(bpd, bpd - Z * se, bpd + Z * se)}
     run.results |= {name: Estimate(value) for name, value in parts.items() if math.isfinite(value)}
     run.codecs = {name: number(value) for name, value in codecs.items() if math.isfinite(number(value))}
-    images, step = number(data.get("images")), number(data.get("step"))
-    run.source = (f"{images:,.0f} " if images > 0 else "") + "test pictures" + _when(run, step)
+    run.source = source
+
+
+def _students(run: Run) -> None:
+    """scores/rows.jsonl, which `tandem eval` leaves in a chain of students: the FID of each."""
+    path = run.folder / "scores" / "rows.jsonl"
+    if run.record.get("kind") != "distill":
+        return
+    run.expected = "about the teacher's pictures in fewer steps"
+    if not path.exists():
+        return
+    with reading(path, "scores"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        found = {int(row["steps"]): row for row in rows if row["method"] == "distilled"}
+        run.results = {f"FID, {steps} step{'s' * (steps > 1)}": Estimate(float(found[steps]["fid"])) for steps in found}
+    run.metric = next(reversed(run.results), run.metric)
+    run.source = f"{rows[-1]['samples']:,} samples" if rows else ""

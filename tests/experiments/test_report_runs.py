@@ -103,6 +103,30 @@ def test_the_evaluation_at_the_end_of_training_is_read(tmp_path) -> None:
     assert read.notes == [f"{run / 'evaluation.json'} has no bits per dimension"]
 
 
+def test_a_model_without_a_bound_has_its_loss(tmp_path) -> None:
+    run = make_run(tmp_path, {400: {"train/loss": 0.4}}, half="generative", preset="pd-digits")
+    (run / "evaluation.json").write_text(json.dumps({"step": 400, "eval/loss": 0.3, "eval/loss_se": 0.01}))
+    read = report_runs.read(run)
+    assert read.results == {"loss": report_numbers.Estimate(0.3, *(0.3 + 1.959964 * k * 0.01 for k in (-1, 1)))}
+    assert (read.source, read.notes) == ("test pictures", [])
+
+
+def test_a_chain_of_students_has_the_score_of_each(tmp_path) -> None:
+    run = make_run(tmp_path, {40: {"eval/loss": 0.4}}, half="generative", preset="pd-digits-distill", kind="distill")
+    assert report_runs.read(run).source == "the last evaluation"
+    (run / "scores").mkdir()
+    rows = [
+        {"method": method, "steps": steps, "fid": fid, "samples": 500}
+        for method, steps, fid in (("ddim", 4, 9.0), ("distilled", 2, 3.0), ("distilled", 1, 5.0))
+    ]
+    (run / "scores" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = report_runs.read(run)
+    assert {name: estimate.mean for name, estimate in read.results.items()} == {"FID, 2 steps": 3.0, "FID, 1 step": 5.0}
+    assert (read.metric, read.source, read.notes) == ("FID, 1 step", "500 samples", [])
+    (run / "scores" / "rows.jsonl").write_text("[1]\n")
+    assert "rows.jsonl cannot be read as scores" in report_runs.read(run).notes[0]
+
+
 def test_runs_are_found_below_folders_and_links(tmp_path) -> None:
     run = make_run(tmp_path / "elsewhere" / "preset", {})
     (run / "checkpoints" / "1").mkdir(parents=True)
