@@ -155,14 +155,19 @@ def _compared(rows: list[list[Row]], all_steps: int, floor: float) -> list[str]:
             others = [row for row in one if row.steps == count and row.method != STUDENT]
             if ("ddim", all_steps) in at and others:
                 best, mine, whole = min(others, key=lambda row: row.fid), at[STUDENT, count], at["ddim", all_steps]
-                above = (mine.fid - floor) / (whole.fid - floor)
-                found.append((mine.fid / whole.fid, above, mine.kid / whole.kid, mine.fid - best.fid))
+                above = _ratio(mine.fid - floor, whole.fid - floor)
+                ratios = _ratio(mine.fid, whole.fid), above, _ratio(mine.kid, whole.kid)
+                found.append((*ratios, mine.fid - best.fid))
                 names.append(best.method)
         if found:
             better = f"{sum(margin < 0 for *_, margin in found)} of {len(found)} better"
             ratio, above, kid, margin = (_cell(list(values), 3) for values in zip(*found, strict=True))
             lines.append([str(count), ratio, above, kid, ", ".join(dict.fromkeys(names)), margin, better])
     return ["Students beside the undistilled model:\n", markdown(lines)] if lines[1:] else []
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else float("nan")
 
 
 def _thousandths(rows: list[list[Row]]) -> list[list[str]]:

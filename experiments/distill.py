@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 import generative
-from experiments import flags, halves, pictures, runs
+from experiments import flags, halves, pictures, runs, train_generative
 from experiments.flags import say
 from experiments.presets.few_steps import CHAINS
 from experiments.progress import Steps
@@ -119,7 +119,18 @@ def _preset(teacher: str) -> str:
 def _plan(config: ChainConfig, run: Path | None) -> list[Stage]:
     if run is not None and (run / chain_manifest.MANIFEST).is_file():
         return chain.plan(config, run, generative.load(run / chain_manifest.TEACHER))
-    return chain.plan(config, run or Path("."), generative.load(config.teacher))
+    return chain.plan(config, run or Path("."), chain.first_teacher(config))
+
+
+def _prepare(config: ChainConfig, run: Path | None, plain: bool) -> None:
+    """Raises ValueError for what a chain cannot be made or gone on with, before anything is written."""
+    first = _plan(config, run)[0].config
+    begun = run is not None and (run / chain_manifest.MANIFEST).exists()
+    if run is not None and begun:
+        with Store(run).locked():
+            chain.check(config, run)
+    teacher = first.teacher if begun else config.teacher
+    train_generative.prepare(replace(first, teacher=teacher), resume=begun, options={"plain": plain})
 
 
 def distill_run(
@@ -131,15 +142,12 @@ def distill_run(
     """
     from experiments.tracking import Tracker  # imports TensorBoard
 
+    _prepare(config, resume, plain)
     if resume is None:
-        _plan(config, None)
         run = runs.create(runs_dir, named(config), config, ["tandem", "distill", *(args or [config.teacher])])
         say(f"run folder: {run}")
     else:
         run = resume
-        with Store(run).locked():  # before anything is written
-            if (run / chain_manifest.MANIFEST).exists():
-                chain_manifest.check_files(run, chain_manifest.read_manifest(run))
         runs.rewrite_config(run, config)
     stages = _plan(config, run)
     done = chain.position(stages, run)

@@ -67,6 +67,8 @@ def eval_command(args: list[str]) -> int:
         ChainEvalCommand, args, prog="tandem eval", example=EXAMPLE, about=eval_command.__doc__ or ""
     )  # fmt: skip
     _check(command)
+    for run in command.chains:
+        chain_manifest.read_manifest(run)  # before anything is written
     output = command.output or command.chains[0] / "scores"
     flags.check_writable(output / "few-steps.md")
     judge = _judge(command)

@@ -79,8 +79,9 @@ def sample_command(args: list[str]) -> int:
 def _model(command: SampleCommand) -> "PictureModel":
     """The model; of a chain the student with --steps, or the last one. Raises ValueError where there is none."""
     device = pick_device(command.device)
-    if command.steps is not None and (Path(command.run) / chain_manifest.MANIFEST).exists():
-        return chain_manifest.student(command.run, command.steps).to(device)
+    if (Path(command.run) / chain_manifest.MANIFEST).exists():
+        done = chain_manifest.read_manifest(Path(command.run))["stages"]
+        return chain_manifest.student(command.run, command.steps or (done[-1]["steps"] if done else 1)).to(device)
     return generative.load(command.run, device)
 
 

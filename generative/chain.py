@@ -199,10 +199,7 @@ def distill(
     with Store(run).locked():
         teacher = _begin(config, run, resume)
         chain = plan(config, run, teacher)
-        done = [row["stage"] for row in read_manifest(run)["stages"]]
-        if done != [stage.name for stage in chain][: len(done)]:
-            raise ValueError(f"{run / MANIFEST} names stages that are not this chain's: {', '.join(done)}")
-        for stage in chain[len(done) :]:
+        for stage in chain[len(read_manifest(run)["stages"]) :]:
             if note:
                 note(f"stage {stage.name}: {stage.config.steps:,} optimiser steps")
             last: dict[str, float] = {}
@@ -232,20 +229,34 @@ def _shifted(call: Any, stage: Stage, last: dict[str, float] | None) -> Any:
     return shifted
 
 
+def check(config: ChainConfig, run: Path) -> PictureModel:
+    """The frozen teacher of the chain in `run`. Raises ValueError unless its manifest, files and `config` agree."""
+    manifest = read_manifest(run)
+    if manifest["config"] != json.loads(json.dumps(fixed(config))):
+        raise ValueError(f"{run} holds a chain with another configuration; go on with that one")
+    if manifest["teacher"]["from"] != config.teacher:
+        was = manifest["teacher"]["from"]
+        raise ValueError(f"{run} holds a chain that starts from {was!r}, asked was {config.teacher!r}")
+    check_files(run, manifest)
+    teacher = loading.load(run / TEACHER)
+    expected = [
+        (stage.name, stage.steps, stage.config.steps, stage.config.seed) for stage in plan(config, run, teacher)
+    ]
+    done = [(row["stage"], row["steps"], row["updates"], row["seed"]) for row in manifest["stages"]]
+    if done != expected[: len(done)]:
+        raise ValueError(
+            f"{run / MANIFEST} names stages that are not this chain's: {', '.join(row[0] for row in done)}"
+        )
+    return teacher
+
+
 def _begin(config: ChainConfig, run: Path, resume: bool) -> PictureModel:
-    """The frozen teacher of a new chain or of the one that is there, checked against the manifest."""
+    """The frozen teacher of a new chain or of the one that is there."""
     path = run / MANIFEST
     if path.exists():
         if not resume:
             raise ValueError(f"{run} holds a chain already; resume it or give another folder")
-        manifest = read_manifest(run)
-        if manifest["config"] != json.loads(json.dumps(fixed(config))):
-            raise ValueError(f"{run} holds a chain with another configuration; go on with that one")
-        if manifest["teacher"]["from"] != config.teacher:
-            was = manifest["teacher"]["from"]
-            raise ValueError(f"{run} holds a chain that starts from {was!r}, asked was {config.teacher!r}")
-        check_files(run, manifest)
-        return loading.load(run / TEACHER)
+        return check(config, run)
     (run / TEACHER).mkdir(parents=True, exist_ok=True)
     about, weights = loading.files(config.teacher)
     for name, data in zip(FILES, (about, weights), strict=True):
@@ -260,11 +271,19 @@ def _begin(config: ChainConfig, run: Path, resume: bool) -> PictureModel:
     return loading.load(run / TEACHER)
 
 
-def _check_new(config: ChainConfig, run: Path) -> None:
-    """Raises ValueError for a teacher that cannot be distilled, and for a folder that holds something else."""
+def first_teacher(config: ChainConfig) -> PictureModel:
+    """The model that a new chain starts from. Raises ValueError where there is none, or one that has nothing to say."""
     if not config.teacher:
         raise ValueError("a chain needs a teacher: the run or folder of a trained model")
-    plan(config, run, loading.load(config.teacher))
+    teacher = loading.load(config.teacher)
+    if teacher.meta["step"] < 1 or not all(bool(value.isfinite().all()) for value in teacher.state_dict().values()):
+        raise ValueError(f"the teacher {config.teacher} was not trained, or its weights are no finite numbers")
+    return teacher
+
+
+def _check_new(config: ChainConfig, run: Path) -> None:
+    """Raises ValueError for a teacher that cannot be distilled, and for a folder that holds something else."""
+    plan(config, run, first_teacher(config))
     if any((run / name).exists() for name in (STAGES, "checkpoints")):
         raise ValueError(f"{run} holds a training without {MANIFEST}: it is no chain that could go on")
 
@@ -287,6 +306,10 @@ def _finish(run: Path, stage: Stage, metrics: dict[str, float]) -> None:
     """Notes a finished stage in the manifest."""
     manifest = read_manifest(run)
     store = Store(stage.folder / "checkpoints")
+    if (newest := store.newest()) != stage.config.steps:
+        raise ValueError(
+            f"{stage.folder} holds a checkpoint of step {newest}, beyond its last step {stage.config.steps}"
+        )
     progress = json.loads(store.read(stage.config.steps, "progress.json"))
     rows = manifest["stages"]
     rows.append(

@@ -5,12 +5,14 @@
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 from generative import loading
 from generative.model import PictureModel
+from generative.papers.progressive_distillation import MOST_STEPS
 
 FORMAT = "tandem-chain-1"
 MANIFEST, TEACHER, STAGES, CONVERT = "chain.json", "teacher", "stages", "convert"
@@ -24,20 +26,31 @@ def digest(about: bytes, weights: bytes) -> str:
 def read_manifest(run: Path) -> dict[str, Any]:
     """chain.json. Raises ValueError in one sentence if it is missing or damaged."""
     path = run / MANIFEST
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} cannot be read as a chain: it is no regular file")
     try:
         manifest = json.loads(path.read_bytes())
         rows = [manifest["teacher"], *manifest["stages"]]
-        good = manifest["format"] == FORMAT and isinstance(manifest["config"]["optim"]["batch"], int)
+        good = manifest["format"] == FORMAT and _counts(manifest["config"]["optim"]["batch"])
         good = good and all(isinstance(row["sha256"], str) for row in rows) and isinstance(rows[0]["from"], str)
+        before = None
         for row in rows[1:]:
-            good = good and isinstance(row["stage"], str) and row["stage"].isalnum()
-            good = good and all(isinstance(row[name], int) for name in ("steps", "updates"))
-            good = good and all(isinstance(row[name], float) for name in ("loss", "train_s"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            steps = row["steps"]
+            first = steps == 0 and row["stage"] == CONVERT and before is None
+            good = good and (first or (_counts(steps) and row["stage"] == f"{steps:06d}" and steps <= MOST_STEPS))
+            good = good and before in (None, 0, 2 * steps) and type(steps) is int
+            good = good and _counts(row["updates"]) and isinstance(row["seed"], int)
+            good = good and all(math.isfinite(row[name]) for name in ("loss", "train_s"))
+            before = steps
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path} cannot be read as a chain: {getattr(error, 'strerror', None) or error!r}") from None
     if not good:
         raise ValueError(f"{path} cannot be read as a chain of format {FORMAT}")
     return manifest
+
+
+def _counts(value: Any) -> bool:
+    return type(value) is int and 1 <= value < 2**48
 
 
 def check_files(run: Path, manifest: dict[str, Any]) -> None:
@@ -50,12 +63,17 @@ def check_files(run: Path, manifest: dict[str, Any]) -> None:
 
 
 def student(run: str | Path, steps: int) -> PictureModel:
-    """The finished student with so many steps. Raises ValueError if the chain has none."""
+    """The finished student with so many steps. Raises ValueError if the chain has none, or not the one it names."""
     manifest = read_manifest(Path(run))
-    known = [row["steps"] for row in manifest["stages"]]
+    known = {row["steps"]: row for row in manifest["stages"] if row["steps"]}
     if steps not in known:
-        raise ValueError(f"{run} has no finished student with {steps} steps; it has {', '.join(map(str, known))}")
-    return loading.load(Path(run) / STAGES / f"{steps:06d}")
+        has = ", ".join(map(str, known)) or "none"
+        raise ValueError(f"{run} has no finished student with {steps} steps; it has {has}")
+    folder = Path(run) / STAGES / known[steps]["stage"]
+    data = loading.files(folder)
+    if digest(*data) != known[steps]["sha256"]:
+        raise ValueError(f"the model in {folder} is not the one that {Path(run) / MANIFEST} names")
+    return loading.read(*data, str(folder))
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -67,6 +67,8 @@ class Store:
 
     def is_whole(self, step: int) -> bool:
         """Whether a manifest is there and the files have the sizes that it names; `read` compares checksums too."""
+        if self.is_local and not Path(self.path(step, MANIFEST)).is_file():
+            return False  # a pipe would keep us waiting
         try:
             manifest = json.loads(self.fs.cat_file(self.path(step, MANIFEST)))
             sizes = {name: self.fs.size(self.path(step, name)) for name in manifest}

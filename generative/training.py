@@ -155,8 +155,10 @@ class Training:
         try:
             progress = json.loads(store.read(step, "progress.json"))
             self.step, self.train_s = int(progress["step"]), float(progress["train_s"])
+            if self.step != step:
+                raise ValueError(f"it is of step {self.step}")
             self._load_moments(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise ValueError(f"{store.path(step)} cannot be gone on from: {error!r}") from None
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:

@@ -1,6 +1,8 @@
 """`tandem distill` and `tandem eval` of chains on a small model of digits, with features that need no download."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -181,6 +183,111 @@ def test_what_cannot_be_distilled_is_one_sentence(
     assert len(err.strip().splitlines()) == 1
     assert sorted(distilled.rglob("*")) == before
     assert not any(tmp_path.iterdir())
+
+
+def _state(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--checkpoint-interval-s", "nan"], "checkpoint_interval_s must be"),
+        (["--threads", "-1"], "threads must be"),
+        (["--max-restarts", "-5"], "max_restarts must"),
+        (["--device", "cuda"], "cuda"),
+        (["--watch.samples", "0"], "samples must be positive"),
+    ],
+)
+def test_a_refused_flag_leaves_a_chain_as_it_is(flags: list[str], said: str, chain: Path, tandem: Tandem) -> None:
+    before = _state(chain)
+    code, _, err = tandem("distill", "--resume", chain, "--plain", *flags)
+    assert (code, said in err, len(err.strip().splitlines())) == (2, True, 1)
+    assert _state(chain) == before
+
+
+def _edit(path: Path, change: Callable[[dict], object]) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", lambda d: d["config"].update(from_steps=16), "another configuration"),
+        ("config.json", lambda d: d["config"].update(to=2), "another configuration"),
+        ("config.json", lambda d: d["config"].update(updates=9), "another configuration"),
+        ("config.json", lambda d: d["config"].update(teacher="/elsewhere"), "starts from"),
+        ("chain.json", lambda d: d["stages"].reverse(), "cannot be read as a chain"),
+        ("chain.json", lambda d: d["stages"].pop(0), "names stages that are not this chain's"),
+        ("chain.json", lambda d: d["stages"].append(d["stages"][-1]), "cannot be read as a chain"),
+        ("chain.json", lambda d: d["stages"][0].update(steps=2**40), "cannot be read as a chain"),
+        ("chain.json", lambda d: d["stages"][0].update(steps=True), "cannot be read as a chain"),
+        ("chain.json", lambda d: d["stages"][0].update(updates=-5), "cannot be read as a chain"),
+        ("chain.json", lambda d: d["stages"][0].update(updates=10**400), "cannot be read as a chain"),
+        ("chain.json", lambda d: d["stages"][0].update(updates=77), "names stages that are not this chain's"),
+        ("chain.json", lambda d: d["stages"][0].update(loss=float("nan")), "cannot be read as a chain"),
+        ("chain.json", lambda d: d["config"]["optim"].update(batch=0), "cannot be read as a chain"),
+    ],
+)
+def test_a_chain_that_disagrees_with_itself_is_left_as_it_is(
+    file: str, change: Callable[[dict], object], said: str, chain: Path, tandem: Tandem
+) -> None:
+    _edit(chain / file, change)
+    before = _state(chain)
+    code, _, err = tandem("distill", "--resume", chain, "--plain")
+    assert (code, said in err, len(err.strip().splitlines())) == (2, True, 1), err
+    if "cannot be read" in said:
+        code, _, err = tandem("eval", chain, *EVAL)
+        assert (code, said in err, len(err.strip().splitlines())) == (2, True, 1), err
+    assert _state(chain) == before
+
+
+def test_a_checkpoint_under_another_steps_name_is_noticed(chain: Path, tandem: Tandem) -> None:
+    _edit(chain / "chain.json", lambda d: d["stages"].pop())
+    checkpoints = chain / "stages" / "000001" / "checkpoints"
+    (checkpoints / f"{2:012d}").rename(checkpoints / f"{9999:012d}")
+    code, _, err = tandem("distill", "--resume", chain, "--plain")
+    assert code == 1
+    assert "cannot be gone on from: ValueError('it is of step 2')" in err
+
+
+def test_samples_are_of_the_student_that_the_chain_names(chain: Path, tandem: Tandem, tmp_path: Path) -> None:
+    (old, new) = (chain / "stages" / name / "checkpoints" for name in ("000001", "000004"))
+    shutil.rmtree(old)
+    shutil.copytree(new, old)
+    code, _, err = tandem("sample", chain, "-o", tmp_path / "grid.png")
+    assert (code, "000001 is not the one that" in err) == (2, True)
+
+
+@pytest.mark.parametrize("file", ["chain.json", "teacher/model.json", "teacher/model.safetensors"])
+def test_a_pipe_keeps_nobody_waiting(file: str, chain: Path, tandem: Tandem) -> None:
+    (chain / file).unlink()
+    os.mkfifo(chain / file)
+    code, _, err = tandem("distill", "--resume", chain, "--plain")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert "regular file" in err
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(teacher: Path, tmp_path: Path, tandem: Tandem) -> None:
+    bad = Path(shutil.copytree(teacher, tmp_path / "bad"))
+    for path in bad.glob("checkpoints/*/model.safetensors"):
+        path.write_bytes(path.read_bytes()[:-4] + np.float32("nan").tobytes())
+        _edit(path.parent / "manifest.json", lambda d, p=path: d[p.name].update(
+            sha256=hashlib.sha256(p.read_bytes()).hexdigest()))  # fmt: skip
+    for run, flags, said in (
+        (teacher, ["--device", "cuda"], "cuda"), (bad, [], "its weights are no finite numbers"),
+    ):  # fmt: skip
+        code, _, err = tandem("distill", run, "--plain", *flags, "--runs-dir", tmp_path / "runs")
+        assert (code, said in err, len(err.strip().splitlines())) == (2, True, 1), err
+        assert not (tmp_path / "runs").exists()
+
+
+def test_eval_of_what_is_no_chain_makes_no_folder(chain: Path, tmp_path: Path, tandem: Tandem) -> None:
+    code, _, err = tandem("eval", chain, tmp_path / "nowhere", *EVAL)
+    assert (code, "nowhere/chain.json cannot be read as a chain" in err) == (2, True)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_the_run_of_a_submitted_chain_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
