@@ -231,16 +231,8 @@ def bench_sampling(command: BenchCommand) -> None:
     from generative.train import pick_device
 
     device = pick_device("auto")
-    loops, sizes = sampling.loops(device, command.seed)
     pictures = command.steps or (16 if device == "cpu" else 1024)
-    speeds: dict[str, list[float]] = {key: [] for key in loops}
-    with Steps("sampling", (command.repeats + 1) * len(loops)) as progress:
-        for repeat in range(command.repeats + 1):
-            for index, (key, draw) in enumerate(loops.items()):
-                speed = sampling.speed(draw, pictures, device)
-                if repeat:  # the first round warms caches and allocators up
-                    speeds[key].append(speed)
-                progress.update(repeat * len(loops) + index + 1)
+    speeds, sizes = sampling.speeds(device, pictures, command.repeats, command.seed)
     first = next(iter(speeds.values()))
     rows = [
         (key, f"{sizes[key]:,}", _spread(values), _spread([a / b for a, b in zip(first, values, strict=True)]))

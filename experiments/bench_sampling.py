@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from experiments import presets
+from experiments.progress import Steps
 from generative import models
 from generative.nets.unet import UNetConfig
 from generative.papers.progressive_distillation import Diffusion
@@ -71,3 +72,17 @@ def speed(draw: Callable[[int], Any], pictures: int, device: str) -> float:
     draw(pictures)
     torch.cuda.synchronize()
     return pictures / (time.perf_counter() - began)
+
+
+def speeds(device: str, pictures: int, repeats: int, seed: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """LABELS -> pictures per second of each alternation, and the parameters of each network. Raises as `loops`."""
+    draws, sizes = loops(device, seed)
+    found: dict[str, list[float]] = {key: [] for key in draws}
+    with Steps("sampling", (repeats + 1) * len(draws)) as progress:
+        for repeat in range(repeats + 1):
+            for index, (key, draw) in enumerate(draws.items()):
+                once = speed(draw, pictures, device)
+                if repeat:  # the first round warms caches and allocators up
+                    found[key].append(once)
+                progress.update(repeat * len(draws) + index + 1)
+    return found, sizes

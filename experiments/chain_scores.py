@@ -20,7 +20,7 @@ from torch import Tensor
 from agents.reading import check_types, reading
 from experiments import files
 from experiments.progress import Steps
-from generative import chain, chain_manifest, loading
+from generative import chain_manifest, chain_plan, loading
 from generative.metrics import features, fid, lpips
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
@@ -252,6 +252,8 @@ def compute(run: Path) -> tuple[float, float]:
     trained = teacher.meta["config"]["optim"]["batch"] * teacher.meta["step"]
     manifest = chain_manifest.read_manifest(run)
     batch = manifest["config"]["optim"]["batch"]
-    passes = sum(row["updates"] * (chain.STUDENT if row["steps"] else chain.CONVERSION) for row in manifest["stages"])
-    each = chain.STUDENT if teacher.taught_steps else chain.TRAINING
+    passes = sum(
+        row["updates"] * (chain_plan.STUDENT if row["steps"] else chain_plan.CONVERSION) for row in manifest["stages"]
+    )
+    each = chain_plan.STUDENT if teacher.taught_steps else chain_plan.TRAINING
     return float(each * trained), float(batch * passes)
