@@ -116,10 +116,31 @@ def _bench_lab2d(command: BenchCommand) -> None:
     )  # fmt: skip
 
 
-def _speed(loop: Callable[[int], None], steps: int) -> float:
-    began = time.thread_time()
+def _speed(loop: Callable[[int], Any], steps: int, device: str = "cpu") -> float:
+    """Steps per second of this thread's CPU time, or of the clock where a GPU does the work."""
+    import torch
+
+    clock = time.thread_time if device == "cpu" else time.perf_counter
+    wait = (lambda: None) if device == "cpu" else torch.cuda.synchronize
+    wait()
+    began = clock()
     loop(steps)
-    return steps / (time.thread_time() - began)
+    wait()
+    return steps / (clock() - began)
+
+
+def _alternate(
+    what: str, loops: dict[str, Callable[[int], Any]], steps: int, repeats: int, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Steps per second of each loop, in turns; a round before them warms caches and allocators up."""
+    speeds: dict[str, list[float]] = {key: [] for key in loops}
+    with Steps(what, (repeats + 1) * len(loops)) as progress:
+        for repeat in range(repeats + 1):
+            for index, (key, loop) in enumerate(loops.items()):
+                speed = _speed(loop, steps, device)
+                speeds[key] += [speed] * bool(repeat)
+                progress.update(repeat * len(loops) + index + 1)
+    return speeds
 
 
 def _lab2d_ours(level: str, players: int) -> Callable[[int], None]:
@@ -170,15 +191,9 @@ def bench_runner(command: BenchCommand) -> None:
     for case, (name, options, num_envs, steps) in RUNNER_CASES.items():
         env = envs.config(name, **options)
         loops = dict(_runner_loops(env, num_envs, command.seed))
-        speeds: dict[str, list[float]] = {key: [] for key in loops}
         count = command.steps or steps
-        with Steps(case, (command.repeats + 1) * len(loops)) as progress:
-            for repeat in range(command.repeats + 1):
-                for index, (key, loop) in enumerate(loops.items()):
-                    speed = _speed(loop, count) * num_envs
-                    if repeat:  # the first round warms caches and allocators up
-                        speeds[key].append(speed)
-                    progress.update(repeat * len(loops) + index + 1)
+        found = _alternate(case, loops, count, command.repeats)
+        speeds = {key: [num_envs * speed for speed in values] for key, values in found.items()}
         rows = []
         for key, values in speeds.items():
             over_bare = [a / b for a, b in zip(values, speeds["bare loop"], strict=True)]
@@ -232,7 +247,8 @@ def bench_sampling(command: BenchCommand) -> None:
 
     device = pick_device("auto")
     pictures = command.steps or (16 if device == "cpu" else 1024)
-    speeds, sizes = sampling.speeds(device, pictures, command.repeats, command.seed)
+    loops, sizes = sampling.loops(device, command.seed)
+    speeds = _alternate("sampling", loops, pictures, command.repeats, device)
     first = next(iter(speeds.values()))
     rows = [
         (key, f"{sizes[key]:,}", _spread(values), _spread([a / b for a, b in zip(first, values, strict=True)]))

@@ -3,14 +3,12 @@
 The speed of a network does not depend on its weights, so nothing is trained here.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from experiments import presets
-from experiments.progress import Steps
 from generative import models
 from generative.nets.unet import UNetConfig
 from generative.papers.progressive_distillation import Diffusion
@@ -43,7 +41,7 @@ def _pipeline(model: Diffusion, device: str) -> Any:
     try:
         from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel  # pyright: ignore
     except ImportError:
-        raise ValueError("this benchmark needs diffusers: pip install 'tandem-lab[bench]'") from None
+        raise ValueError("this benchmark needs diffusers: pip install -e '.[bench]'") from None
     plan = model.config.net
     assert isinstance(plan, UNetConfig)
     sides = [SHAPE[1] // 2**level for level in range(len(plan.multipliers))]
@@ -59,30 +57,3 @@ def _pipeline(model: Diffusion, device: str) -> Any:
     pipeline = DDIMPipeline(net.eval(), DDIMScheduler()).to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def speed(draw: Callable[[int], Any], pictures: int, device: str) -> float:
-    """Pictures per second: of this thread's CPU time, or of the clock where a GPU does the work."""
-    if device != "cuda":
-        began = time.thread_time()
-        draw(pictures)
-        return pictures / (time.thread_time() - began)
-    torch.cuda.synchronize()
-    began = time.perf_counter()
-    draw(pictures)
-    torch.cuda.synchronize()
-    return pictures / (time.perf_counter() - began)
-
-
-def speeds(device: str, pictures: int, repeats: int, seed: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """LABELS -> pictures per second of each alternation, and the parameters of each network. Raises as `loops`."""
-    draws, sizes = loops(device, seed)
-    found: dict[str, list[float]] = {key: [] for key in draws}
-    with Steps("sampling", (repeats + 1) * len(draws)) as progress:
-        for repeat in range(repeats + 1):
-            for index, (key, draw) in enumerate(draws.items()):
-                once = speed(draw, pictures, device)
-                if repeat:  # the first round warms caches and allocators up
-                    found[key].append(once)
-                progress.update(repeat * len(draws) + index + 1)
-    return found, sizes

@@ -1,26 +1,18 @@
 """What came out of distillation, as a page: scores by number of steps, a figure, and pictures from the same noise."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
-from experiments import files
+from experiments import files, markdown
 from experiments.chain_scores import METHODS, ORIGINAL, SETTINGS, STUDENT, Row, Scores
 from experiments.pictures import grid
+from experiments.report_numbers import t_interval
 
 COLUMNS = 10
 """Pictures in each row of the strip."""
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean over chains and half the width of its 95% t interval; NaN for one chain."""
-    x = np.asarray(values, float)
-    if len(x) < 2:
-        return float(x.mean()), float("nan")
-    return float(x.mean()), float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
 
 
 def table(rows: list[list[Row]], measure: str, digits: int) -> list[list[str]]:
@@ -41,13 +33,10 @@ def table(rows: list[list[Row]], measure: str, digits: int) -> list[list[str]]:
 def _cell(values: list[float], digits: int) -> str:
     if not values:
         return "-"
-    mean, half = mean_interval(values)
-    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if np.isfinite(half) else "")
-
-
-def markdown(lines: list[list[str]]) -> str:
-    rows = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    mean, _, high = t_interval(np.array(values))
+    return f"{mean:.{digits}f} ± {high - mean:.{digits}f}"
 
 
 def figure(path: Path, rows: list[list[Row]], title: str) -> None:
@@ -102,20 +91,20 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
         f"FID {floor[0]:.2f}, KID (thousandths) {1000 * floor[1]:.2f} ± {1000 * floor[2]:.2f}. "
         "Heun calls the network 2N - 1 times in N steps, everything else N times.\n",
         "FID:\n",
-        markdown(table(rows, "fid", 2)),
+        _markdown(rows, "fid", 2),
         "KID (thousandths):\n",
-        markdown(_thousandths(rows)),
+        _markdown(_thousandths(rows), "kid", 2),
         *_compared(rows, about["all_steps"], floor[0]),
     ]
     if any(row.lpips is not None for chain_rows in rows for row in chain_rows):
         parts += [
             f"LPIPS to the undistilled model's DDIM sample with {about['all_steps']} steps from the same noise:\n",
-            markdown(table(rows, "lpips", 4)),
+            _markdown(rows, "lpips", 4),
         ]
     if about["converted"]:
         parts.append(
-            "The teacher predicted eps and was converted first: undistilled means what it was converted to; original "
-            "is DDIM of the teacher itself.\n"
+            "The teacher's prediction or schedule cannot be halved, so it was converted first: undistilled means what "
+            "it was converted to; original is DDIM of the teacher itself.\n"
         )
     parts += [
         "![FID by steps](scores.png)\n",
@@ -143,9 +132,9 @@ def _spread(chains: int, teachers: int) -> str:
 
 def _compared(rows: list[list[Row]], all_steps: int, floor: float) -> list[str]:
     """A table of the students beside the undistilled model's DDIM with all steps and its best sampler with as few."""
-    head = ["FID / FID of", "the same above the floor", "KID / KID of"]
-    lines = [["steps", f"{head[0]} {all_steps}", head[1], f"{head[2]} {all_steps}",
-              "best undistilled sampler (FID)", "student minus it", "chains"]]  # fmt: skip
+    head = ["steps", f"FID / FID of {all_steps}", "the same above the floor", f"KID / KID of {all_steps}",
+            "best undistilled sampler (FID)", "student minus it", "chains"]  # fmt: skip
+    lines = []
     counts = sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
     for count in counts:
         found: list[tuple[float, float, float, float]] = []
@@ -163,14 +152,17 @@ def _compared(rows: list[list[Row]], all_steps: int, floor: float) -> list[str]:
             better = f"{sum(margin < 0 for *_, margin in found)} of {len(found)} better"
             ratio, above, kid, margin = (_cell(list(values), 3) for values in zip(*found, strict=True))
             lines.append([str(count), ratio, above, kid, ", ".join(dict.fromkeys(names)), margin, better])
-    return ["Students beside the undistilled model:\n", markdown(lines)] if lines[1:] else []
+    return ["Students beside the undistilled model:\n", markdown.table(head, lines)] if lines else []
 
 
 def _ratio(a: float, b: float) -> float:
     return a / b if b else float("nan")
 
 
-def _thousandths(rows: list[list[Row]]) -> list[list[str]]:
-    from dataclasses import replace
+def _thousandths(rows: list[list[Row]]) -> list[list[Row]]:
+    return [[replace(row, kid=1000 * row.kid) for row in one] for one in rows]
 
-    return table([[replace(row, kid=1000 * row.kid) for row in one] for one in rows], "kid", 2)
+
+def _markdown(rows: list[list[Row]], measure: str, digits: int) -> str:
+    head, *body = table(rows, measure, digits)
+    return markdown.table(head, body)

@@ -8,7 +8,6 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from experiments import chain_page, files, flags
 from experiments.chain_scores import METHODS, ORIGINAL, STUDENT, TUNING, Judge, Row, Scores, compute
@@ -16,11 +15,10 @@ from experiments.data import load_set
 from experiments.flags import say
 from experiments.progress import Lines
 from experiments.sample_quality import network
-from generative import chain_manifest, loading
+from generative import chain_manifest, loading, watch
 from generative import config as configs
 from generative.checkpoint import Store
 from generative.config import Device
-from generative.data import ImageSet
 from generative.metrics import lpips
 from generative.model import PictureModel
 from generative.train import pick_device
@@ -129,22 +127,17 @@ def _judge(command: ChainEvalCommand) -> Judge:
     config = configs.from_json(teacher.meta["config"])
     if command.data_path is not None:
         config = replace(config, data=replace(config.data, path=command.data_path))
-    real = _spread_over(load_set(config.data, "test"), command.real)
+    test, training = load_set(config.data, "test"), load_set(config.data, "train")
+    real = test.batch(watch.chosen(test, command.real))["x"]
     device, perceptual = pick_device(command.device), None
     if command.perceptual and min(teacher.shape[1:]) >= SMALLEST_LPIPS:
         with Lines("LPIPS") as tell:
             tell("the network of LPIPS, fetched once")
             perceptual = lpips.lpips(device=device)
-    training = load_set(config.data, "train")
-    trained = _spread_over(training, command.samples)
+    trained = training.batch(watch.chosen(training, command.samples))["x"]
     return Judge(
         network(command.features, device), perceptual, real, _set_of(teacher), teacher.num_levels, trained=trained
     )
-
-
-def _spread_over(images: ImageSet, count: int) -> Tensor:
-    count = min(count, len(images))
-    return images.batch([i * len(images) // count for i in range(count)])["x"]
 
 
 def _measured(command: ChainEvalCommand, scores: Scores, steps: tuple[int, ...], number: int) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from experiments.flags import say
 from experiments.progress import Lines, Steps
 from experiments.sample import draw
+from generative import watch
 from generative.data import ImageSet
 from generative.metrics import features, fid
 from generative.metrics.pictures import memorisation
@@ -72,5 +73,4 @@ def compare(
 
 def _spread(images: ImageSet, n: int) -> Tensor:
     """At most n pictures, evenly over the set."""
-    count = min(n, len(images))
-    return images.batch(torch.arange(count) * len(images) // count)["x"]
+    return images.batch(watch.chosen(images, n))["x"]

@@ -6,11 +6,11 @@
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from generative import loading
+from generative.checkpoint import write_through
 from generative.model import PictureModel
 from generative.papers.progressive_distillation import MOST_STEPS
 
@@ -58,29 +58,31 @@ def check_files(run: Path, manifest: dict[str, Any]) -> None:
     places = [(run / TEACHER, manifest["teacher"]["sha256"])]
     places += [(run / STAGES / row["stage"], row["sha256"]) for row in manifest["stages"]]
     for place, expected in places:
-        if digest(*loading.files(place)) != expected:
-            raise ValueError(f"the model in {place} is not the one that {run / MANIFEST} names")
+        _named(run, place, expected)
+
+
+def _named(run: Path, place: Path, expected: str) -> tuple[bytes, bytes]:
+    """The files of a model that a chain names by their hash. Raises ValueError if they are others."""
+    data = loading.files(place)
+    if digest(*data) != expected:
+        raise ValueError(f"the model in {place} is not the one that {run / MANIFEST} names")
+    return data
 
 
 def student(run: str | Path, steps: int) -> PictureModel:
     """The finished student with so many steps. Raises ValueError if the chain has none, or not the one it names."""
-    manifest = read_manifest(Path(run))
+    run = Path(run)
+    manifest = read_manifest(run)
     known = {row["steps"]: row for row in manifest["stages"] if row["steps"]}
     if steps not in known:
         has = ", ".join(map(str, known)) or "none"
         raise ValueError(f"{run} has no finished student with {steps} steps; it has {has}")
-    folder = Path(run) / STAGES / known[steps]["stage"]
-    data = loading.files(folder)
-    if digest(*data) != known[steps]["sha256"]:
-        raise ValueError(f"the model in {folder} is not the one that {Path(run) / MANIFEST} names")
-    return loading.read(*data, str(folder))
+    folder = run / STAGES / known[steps]["stage"]
+    return loading.read(*_named(run, folder, known[steps]["sha256"]), str(folder))
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """A file, whole or not at all, down to the disk."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_through(temporary, data)
     temporary.replace(path)

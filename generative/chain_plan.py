@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from generative import config as configs
 from generative import noise
 from generative.chain_manifest import CONVERT, STAGES, TEACHER
-from generative.config import Device, OptimSettings, TrainConfig, WatchSettings, not_negative, positive
+from generative.config import Execution, OptimSettings, TrainConfig, WatchSettings, check_seed, positive
 from generative.model import PictureModel
 from generative.papers.progressive_distillation import NOISE, DiffusionConfig, stages
 
@@ -17,7 +17,7 @@ answers once), of a student (twice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainConfig:
+class ChainConfig(Execution):
     """A chain of students."""
 
     KIND: ClassVar[str] = "distill"
@@ -46,27 +46,14 @@ class ChainConfig:
     watch: WatchSettings = field(default_factory=lambda: WatchSettings(interval_s=0, images=256, final_images=256))
     data_path: str | None = None
     """Where the pictures lie now, for sets that are placed by hand; as in the teacher's training if omitted."""
-    workers: int = 1
-    """Processes of data-parallel training."""
-    threads: int | None = None
-    """Threads per worker on a CPU."""
-    device: Device = "auto"
-    max_restarts: int = 3
-    """How often lost workers are replaced."""
-    checkpoint_interval_s: float = 60.0
-    """Seconds of training between checkpoints."""
-    report_interval_s: float = 2.0
-    """Seconds between points of the curves."""
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         stages(self.from_steps, self.to)
-        positive(self, "workers")
+        check_seed(self)
         given = (name for name in ("updates", "last_updates", "convert_updates") if getattr(self, name) is not None)
         positive(self, *given)
-        not_negative(self, "seed")
-        if self.seed >= 2**32:
-            raise ValueError(f"seed must be below 2^32, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +125,7 @@ def _stage(
         optim=config.optim,
         watch=replace(config.watch, seed=same_noise),
         steps=updates,
-        workers=config.workers,
-        threads=config.threads,
-        device=config.device,
-        max_restarts=config.max_restarts,
-        checkpoint_interval_s=config.checkpoint_interval_s,
-        report_interval_s=config.report_interval_s,
+        **config.execution(),
         seed=noise.mix(config.seed, model.num_steps) % 2**32,
         teacher=str(teacher.absolute()),
     )
@@ -159,6 +141,5 @@ def can_be_distilled(teacher: PictureModel) -> bool:
 
 def fixed(config: ChainConfig) -> dict[str, Any]:
     """What decides a chain's weights, and stays as it is when the chain goes on."""
-    free = ("teacher", "watch", "data_path", "workers", "threads", "device", "max_restarts", "checkpoint_interval_s",
-            "report_interval_s")  # fmt: skip
+    free = ("teacher", "watch", "data_path", *config.execution())
     return {name: value for name, value in asdict(config).items() if name not in free}

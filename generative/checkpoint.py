@@ -114,7 +114,7 @@ class Store:
         temporary.mkdir(parents=True)
         try:
             for name, data in files.items():
-                _write_through(temporary / name, data)
+                write_through(temporary / name, data)
         except OSError:  # a full disk: make the room again
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -164,7 +164,7 @@ def load_into(put: Callable[..., Any], own: dict[str, Tensor], tensors: dict[str
     put(tensors)
 
 
-def _write_through(path: Path, data: bytes) -> None:
+def write_through(path: Path, data: bytes) -> None:
     """Down to the disk, so that a power cut after the renaming leaves whole files."""
     with path.open("wb") as file:
         file.write(data)

@@ -71,6 +71,13 @@ class OptimSettings:
             raise ValueError("beta1, beta2 and ema must be below 1")
 
 
+def check_seed(owner: Any) -> None:
+    """Raises ValueError for a `seed` that torch would not take."""
+    not_negative(owner, "seed")
+    if owner.seed >= 2**32:
+        raise ValueError(f"seed must be below 2^32, got {owner.seed}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WatchSettings:
     """What is measured and drawn on the way, and at the end."""
@@ -100,7 +107,34 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class Execution:
+    """How a training is carried out; what comes out does not depend on it, but for rounding."""
+
+    workers: int = 1
+    """Processes of data-parallel training."""
+    threads: int | None = None
+    """Threads per worker on a CPU; the machine's cores divided by the workers if omitted."""
+    device: Device = "auto"
+    max_restarts: int = 3
+    """How often lost workers are replaced, each time going on from the newest checkpoint."""
+    checkpoint_interval_s: float = 60.0
+    """Seconds of training between checkpoints."""
+    report_interval_s: float = 2.0
+    """Seconds between points of the curves."""
+
+    def __post_init__(self) -> None:
+        positive(self, "workers", "checkpoint_interval_s", "report_interval_s")
+        not_negative(self, "max_restarts")
+        if self.threads is not None:
+            positive(self, "threads")
+
+    def execution(self) -> dict[str, Any]:
+        """These fields alone."""
+        return {part.name: getattr(self, part.name) for part in fields(Execution)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Execution):
     """A run: a model on a set of pictures."""
 
     model: ModelConfig = field(default_factory=VDMConfig)
@@ -111,22 +145,11 @@ class TrainConfig:
     """Optimiser steps in all."""
     time_s: float | None = None
     """Stop after this many seconds of training, if sooner."""
-    workers: int = 1
-    """Processes of data-parallel training."""
-    threads: int | None = None
-    """Threads per worker on a CPU; the machine's cores divided by the workers if omitted."""
-    device: Device = "auto"
-    max_restarts: int = 3
-    """How often lost workers are replaced, each time going on from the newest checkpoint."""
-    checkpoint_interval_s: float = 60.0
-    """Seconds of training between checkpoints."""
     checkpoint_interval_steps: int | None = None
     """Steps between checkpoints, instead of seconds."""
     keep_checkpoints: int = 2
     storage: str | None = None
     """Where checkpoints go: a folder or a URL (s3://..., gs://...); the run folder's checkpoints/ if omitted."""
-    report_interval_s: float = 2.0
-    """Seconds between points of the curves."""
     seed: int = 0
     teacher: str | None = None
     """Run, checkpoint or folder of the model that this one starts from and learns from, instead of from pictures alone
@@ -135,13 +158,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.teacher is not None and isinstance(self.model, VDMConfig):
             raise ValueError("a VDM learns from pictures alone, it takes no teacher")
-        positive(self, "steps", "workers", "checkpoint_interval_s", "keep_checkpoints", "report_interval_s")
-        not_negative(self, "seed", "max_restarts")
-        for name in ("time_s", "threads", "checkpoint_interval_steps"):
+        super().__post_init__()
+        positive(self, "steps", "keep_checkpoints")
+        check_seed(self)
+        for name in ("time_s", "checkpoint_interval_steps"):
             if getattr(self, name) is not None:
                 positive(self, name)
-        if self.seed >= 2**32:
-            raise ValueError(f"seed must be below 2^32, got {self.seed}")
         share = self.workers * self.optim.micro_batches
         if self.optim.batch % share:
             raise ValueError(

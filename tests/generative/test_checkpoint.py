@@ -73,7 +73,7 @@ def test_writing_is_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             raise OSError("no space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr(checkpoint, "_write_through", dies)
+    monkeypatch.setattr(checkpoint, "write_through", dies)
     with pytest.raises(OSError, match="no space"):
         store.save(2, FILES, keep=2)
     assert store.newest() == 1

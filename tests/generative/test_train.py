@@ -204,7 +204,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tiny: TrainConfig, tmp_path: Pat
         raise OSError(28, "No space left on device", str(path))
 
     run(replace(tiny, steps=5), tmp_path)
-    monkeypatch.setattr(checkpoint, "_write_through", full)
+    monkeypatch.setattr(checkpoint, "write_through", full)
     with pytest.raises(OSError, match="No space left"):
         run(tiny, tmp_path, resume=True)
     assert Store(tmp_path / "checkpoints").newest() == 5
