@@ -136,7 +136,8 @@ def payoff_table(results: Sequence[MatchResult], level: str) -> Table:
     """Goal difference and shares of games won, drawn and lost, of the row's player against the column's."""
     names = list(dict.fromkeys(name for result in results for name in (result.first, result.second)))
     table = Table(title=f"{level}: goal difference per game, and shares of games, mean [95% interval]", show_lines=True)
-    table.add_column("", overflow="fold", min_width=18)
+    table.caption = "   ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+    table.add_column("", no_wrap=True)  # long names would squeeze the numbers out
     for number in range(1, len(names) + 1):
         table.add_column(f"against {number}", justify="right", no_wrap=True)
     cells = {}
@@ -146,7 +147,7 @@ def payoff_table(results: Sequence[MatchResult], level: str) -> Table:
             shares = ["{} {mean:.0%} [{low:.0%}, {high:.0%}]".format(name, **summary[name]) for name in SHARES]
             cells[seen.first, seen.second] = "\n".join([_shown(seen)["goal_difference"], *shares])
     for number, row in enumerate(names, 1):
-        table.add_row(f"{number} {row}", *(cells.get((row, column), "") for column in names))
+        table.add_row(f"{number}", *(cells.get((row, column), "") for column in names))
     return table
 
 

@@ -208,9 +208,10 @@ def print_errors(rows: list[ErrorRow], title: str) -> None:
     for measure in dict.fromkeys(row.measure for row in rows):
         mine = [row for row in rows if row.measure == measure]
         name = f"{measure} in {mine[0].unit}" if mine[0].unit else measure
-        table = Table(title=f"{title}: {name}, {mine[0].episodes} episodes", box=SIMPLE_HEAD)
-        for column in ("", "steps", "model", "no move", "constant velocity (CV)", "model / CV [95%]", ""):
-            table.add_column(column, justify="right" if column else "left", no_wrap=not column.startswith("const"))
+        about = f"{mine[0].episodes} episodes; CV: constant velocity"
+        table = Table(title=f"{title}: {name}, {about}", box=SIMPLE_HEAD)
+        for column in ("", "steps", "model", "no move", "CV", "model / CV [95%]", ""):
+            table.add_column(column, justify="right" if column else "left", no_wrap=True)
         for row in mine:
             numbers = (f"{value:.4f}" for value in (row.model, row.no_move, row.constant_velocity))
             verdict = "better" if row.better else "worse" if row.difference[0] > 0 else "undecided"
