@@ -45,7 +45,7 @@ def figure(path: Path, rows: list[list[Row]], title: str) -> None:
 
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     everything = [row for chain_rows in rows for row in chain_rows]
     drawing = Figure(figsize=(6.6, 4.4), layout="constrained")
@@ -61,8 +61,10 @@ def figure(path: Path, rows: list[list[Row]], title: str) -> None:
         axes.scatter([row.steps for row in mine], [row.fid for row in mine], color=f"C{number}", s=10)
     axes.set(xscale="log", yscale="log", xlabel="sampling steps", ylabel="FID", title=title)
     axes.set_xticks(sorted({row.steps for row in everything}))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.legend(frameon=False)
     with files.whole(path) as temporary:

@@ -25,6 +25,8 @@ class Tracker:
         self.run = run
         (run / "media").mkdir(parents=True, exist_ok=True)
         self.lines = run / "metrics.jsonl"
+        if self.lines.exists() and not self.lines.is_file():
+            raise ValueError(f"cannot write {self.lines}: it is there and no regular file")
         purge = None
         if resume_step is not None:
             self._truncate(resume_step)

@@ -54,7 +54,8 @@ class Store:
         import fcntl
 
         Path(self.root).mkdir(parents=True, exist_ok=True)
-        with (Path(self.root) / ".lock").open("w") as file:
+        # Open for both ways: a pipe under that name does not keep us waiting.
+        with os.fdopen(os.open(Path(self.root) / ".lock", os.O_RDWR | os.O_CREAT), "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -28,6 +28,13 @@ def not_negative(owner: object, *names: str) -> None:
             raise ValueError(f"{name} must be finite and not negative, got {getattr(owner, name)}")
 
 
+def at_most(owner: object, limit: int, *names: str) -> None:
+    """Raises ValueError if a field is larger than anything that a machine could do."""
+    for name in names:
+        if (getattr(owner, name) or 0) > limit:
+            raise ValueError(f"{name} must be at most {limit:,}, got {getattr(owner, name):,}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
     """AdamW, the moving average of the weights, and precision."""
@@ -64,6 +71,7 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         positive(self, "batch", "micro_batches", "learning_rate", "schedule_learning_rate", "adam_eps")
+        at_most(self, 2**24, "batch", "micro_batches")
         not_negative(self, "warmup_steps", "weight_decay", "beta1", "beta2", "ema")
         if self.grad_clip is not None:
             positive(self, "grad_clip")
@@ -100,6 +108,7 @@ class WatchSettings:
     def __post_init__(self) -> None:
         not_negative(self, "interval_s")
         positive(self, "images", "times", "samples", "sample_steps")
+        at_most(self, 2**16, "times", "samples", "sample_steps")
         if self.seed is not None:
             not_negative(self, "seed")
         if self.final_images is not None:
@@ -125,8 +134,10 @@ class Execution:
     def __post_init__(self) -> None:
         positive(self, "workers", "checkpoint_interval_s", "report_interval_s")
         not_negative(self, "max_restarts")
+        at_most(self, 2**16, "workers")
         if self.threads is not None:
             positive(self, "threads")
+            at_most(self, 2**12, "threads")
 
     def execution(self) -> dict[str, Any]:
         """These fields alone."""

@@ -83,6 +83,8 @@ def from_file(
 ) -> Features:
     """A TorchScript file as features; see `Features`. Raises: ValueError if it cannot be read or does not fit."""
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is no TorchScript file that can be read")
     try:
         content = path.read_bytes()
         with (

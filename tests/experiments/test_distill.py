@@ -270,6 +270,13 @@ def test_a_pipe_keeps_nobody_waiting(file: str, chain: Path, tandem: Tandem) -> 
     assert "regular file" in err
 
 
+def test_a_pipe_for_a_lock_is_as_good_as_a_file(chain: Path, tandem: Tandem) -> None:
+    (chain / ".lock").unlink()
+    os.mkfifo(chain / ".lock")
+    code, out, _ = tandem("distill", "--resume", chain, "--plain")
+    assert (code, "are done" in out) == (0, True)
+
+
 def test_a_run_that_cannot_begin_leaves_no_folder(teacher: Path, tmp_path: Path, tandem: Tandem) -> None:
     bad = Path(shutil.copytree(teacher, tmp_path / "bad"))
     for path in bad.glob("checkpoints/*/model.safetensors"):

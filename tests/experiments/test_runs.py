@@ -196,3 +196,9 @@ def test_media_reach_tensorboard_and_the_folder(tmp_path) -> None:
 
 def test_nested_settings_are_flattened() -> None:
     assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": (1, 2)}) == {"a.b": 1, "a.c.d": "None", "e": "(1, 2)"}
+
+
+def test_a_pipe_in_place_of_the_metrics_keeps_nobody_waiting(tmp_path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(ValueError, match=r"cannot write .*metrics.jsonl: it is there and no regular file"):
+        Tracker(tmp_path, 0)

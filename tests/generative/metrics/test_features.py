@@ -1,5 +1,6 @@
 """Feature networks: what they see, how they are described, and files that are none."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def test_a_torchscript_file_is_taken_and_named_by_its_hash(tmp_path: Path):
         from_file(path)
     with pytest.raises(ValueError, match=r"missing.pt is no TorchScript file"):
         from_file(tmp_path / "missing.pt")
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(ValueError, match=r"pipe.pt is no TorchScript file"):
+        from_file(tmp_path / "pipe.pt")
 
 
 def test_networks_that_do_not_fit_are_refused():
