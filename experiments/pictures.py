@@ -16,7 +16,10 @@ GAP = 2
 
 def draw(tracker: "Tracker", step: int, view: "View") -> None:
     """A look at a model, into TensorBoard and media/."""
-    tracker.image("samples", step, grid(view.samples, view.num_levels))
+    if view.given is None or view.truth is None:
+        tracker.image("samples", step, grid(view.samples, view.num_levels))
+    else:
+        tracker.image("samples", step, contact_sheet(view.given, [view.samples], view.truth, view.num_levels))
     tracker.image("denoising", step, strips(view.strips, view.num_levels))
     tracker.image("schedule", step, schedule_figure(*view.schedule, title=f"noise schedule after {step:,} steps"))
     tracker.image("levels", step, levels_figure(*view.levels, title=f"loss by noise level after {step:,} steps"))
@@ -35,6 +38,21 @@ def grid(pictures: Any, num_levels: int, columns: int | None = None) -> np.ndarr
     columns = columns or int(np.ceil(np.sqrt(len(rgb))))
     rows = -(-len(rgb) // columns)
     return _tiled([rgb[row * columns : (row + 1) * columns] for row in range(rows)], columns)
+
+
+def contact_sheet(given: Any, samples: list[Any], truth: Any | None, num_levels: int) -> np.ndarray:
+    """A row for each picture: what was given, one or more samples, the original. uint8 [H, W, 3].
+
+    Args: given, truth: [n, C, H, W]; samples: each [n, C, H, W]. Many pictures stand in two blocks side by side.
+    """
+    columns = [to_rgb(part, num_levels) for part in (given, *samples, *(() if truth is None else (truth,)))]
+    rows = [np.stack(row) for row in zip(*columns, strict=True)]
+    if len(rows) > 4:
+        half = -(-len(rows) // 2)
+        space = np.full_like(rows[0][:1], 255)
+        right = [*rows[half:], *[np.full_like(rows[0], 255)] * (2 * half - len(rows))]
+        rows = [np.concatenate([left, space, other]) for left, other in zip(rows[:half], right, strict=True)]
+    return _tiled(rows, len(rows[0]))
 
 
 def strips(pictures: Any, num_levels: int) -> np.ndarray:

@@ -74,18 +74,23 @@ class Batches:
         self.reader.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, step: int) -> dict[str, Tensor]:
-        batch = self.images.batch(self.order.at(step)[self.rows])
-        batch = {**batch, "x": augment_at(batch["x"], self.config, step, self.rows)}
+        batch = prepared(self.images.batch(self.order.at(step)[self.rows]), self.config, step, self.rows)
         # From pinned memory a GPU copies while it computes.
         pin = torch.cuda.is_available() and self.config.device != "cpu"
         return {name: value.pin_memory() for name, value in batch.items()} if pin else batch
 
 
-def augment_at(x: Tensor, config: TrainConfig, step: int, rows: slice) -> Tensor:
-    """`augment` with the random numbers of one step's rows."""
-    seed = noise.mix(config.seed, noise.AUGMENTATION)
-    source = noise.GlobalBatch(seed, step, rows.start, rows.stop, total=config.optim.batch)
-    return augment(x, config.data, source)
+def prepared(batch: dict[str, Tensor], config: TrainConfig, step: int, rows: slice) -> dict[str, Tensor]:
+    """A batch as the model takes it, with the random numbers of one step's rows: augmented, and spoiled if the model
+    learns to restore what is spoiled on a CPU (a `degrade` of its configuration)."""
+
+    def source(purpose: int) -> noise.GlobalBatch:
+        seed = noise.mix(config.seed, purpose)
+        return noise.GlobalBatch(seed, step, rows.start, rows.stop, total=config.optim.batch)
+
+    batch = {**batch, "x": augment(batch["x"], config.data, source(noise.AUGMENTATION))}
+    degrade = getattr(config.model, "degrade", None)
+    return batch if degrade is None else {**batch, **degrade(batch["x"], source(noise.DEGRADATION))}
 
 
 def augment(x: Tensor, config: DataConfig, source: noise.Source) -> Tensor:

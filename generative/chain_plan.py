@@ -8,6 +8,7 @@ from generative import config as configs
 from generative import noise
 from generative.chain_manifest import CONVERT, STAGES, TEACHER
 from generative.config import Execution, OptimSettings, TrainConfig, WatchSettings, check_seed, positive
+from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
 from generative.papers.progressive_distillation import NOISE, DiffusionConfig, stages
 
@@ -70,12 +71,15 @@ class Stage:
     @property
     def steps(self) -> int:
         """Steps of the student's sampler; 0 of a conversion."""
+        assert isinstance(self.config.model, DiffusionConfig)
         return self.config.model.num_steps
 
 
 def plan(config: ChainConfig, run: Path, teacher: PictureModel) -> list[Stage]:
     """The stages of a chain. Raises ValueError for a teacher that none of them could learn from."""
     base, found, first = configs.from_json(teacher.meta["config"]), [], 0
+    if isinstance(teacher, ImageToImage):
+        raise ValueError("a chain begins with a model of pictures alone; this one makes pictures of pictures")
     if teacher.taught_steps not in (0, config.from_steps):
         raise ValueError(
             f"the teacher takes {teacher.taught_steps} steps; --from-steps must be that, got {config.from_steps}"

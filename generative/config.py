@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from generative.data.config import DataConfig
 from generative.models import ModelConfig
+from generative.papers.progressive_distillation import DiffusionConfig
 from generative.papers.vdm import VDMConfig
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -167,8 +168,8 @@ class TrainConfig(Execution):
     (generative/papers/progressive_distillation.py)."""
 
     def __post_init__(self) -> None:
-        if self.teacher is not None and isinstance(self.model, VDMConfig):
-            raise ValueError("a VDM learns from pictures alone, it takes no teacher")
+        if self.teacher is not None and not isinstance(self.model, DiffusionConfig):
+            raise ValueError(f"a model of {type(self.model).__name__} learns from pictures alone, it takes no teacher")
         super().__post_init__()
         positive(self, "steps", "keep_checkpoints")
         check_seed(self)
@@ -226,7 +227,7 @@ def _fits(value: Any, hint: Any) -> bool:
         if origin is Literal:
             fits = value in typing.get_args(kind)
         elif origin is tuple:
-            fits = isinstance(value, (list, tuple)) and all(_fits(item, int) for item in value)
+            fits = isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(kind)[0]) for item in value)
         elif kind in (int, float):
             fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
         else:

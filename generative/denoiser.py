@@ -39,16 +39,19 @@ class Denoiser(nn.Module):
     error of eps is divided by alpha = 4.5e-5; "v" and "x0" have no such factor there.
     """
 
-    def __init__(self, net: nn.Module, prediction: Prediction) -> None:
+    def __init__(self, net: nn.Module, prediction: Prediction, trained: tuple[float, float] | None = None) -> None:
+        """trained: least and largest log_snr that the net is told; at levels beyond, it is told the nearer of them."""
         super().__init__()
         if prediction not in get_args(Prediction):
             raise ValueError(f"prediction must be one of {', '.join(get_args(Prediction))}, got {prediction!r}")
         self.net = net
         self.prediction = prediction
+        self.trained = trained
 
     def forward(self, z: Tensor, log_snr: Tensor, cond: Cond = None) -> Tensor:
         """x0_hat [B, ...] of z [B, ...] at log_snr [B], in z's dtype."""
-        output = self.net(z, log_snr, cond=cond).to(z.dtype)
+        told = log_snr if self.trained is None else log_snr.clamp(*self.trained)
+        output = self.net(z, told, cond=cond).to(z.dtype)
         if self.prediction == "eps":
             return process.x0_from_eps(z, output, log_snr)
         if self.prediction == "v":

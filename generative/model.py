@@ -133,9 +133,23 @@ class PictureModel(nn.Module, ABC):
             raise ValueError(f"n and steps must be positive, got {n} and {steps}")
         options |= {"cond": self._cond(label, n), "callback": callback}
         denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first)
-        sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), self.device)
-        z = noise.normal(sources, (n, *self.shape), device=self.device, dtype=torch.float32)
         log_snrs = levels(schedule or self.schedule, steps, device=self.device)
+        return self._drawn(sampler, denoise, (n, *self.shape), log_snrs, options, seed=seed, first=first)
+
+    def _drawn(
+        self,
+        sampler: str,
+        denoise: Denoise,
+        shape: tuple[int, ...],
+        log_snrs: Tensor,
+        options: dict[str, Any],
+        *,
+        seed: int,
+        first: int,
+    ) -> Tensor:
+        """Pictures number `first` and on of this seed, uint8 level indices of `shape` [n, C, H, W]."""
+        sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + shape[0]), self.device)
+        z = noise.normal(sources, shape, device=self.device, dtype=torch.float32)
         with evaluating(self):
             return self.levels(self._sampled(sampler, denoise, z, log_snrs, {**options, "generator": sources}))
 

@@ -126,6 +126,48 @@ class GaussianOracle:
 
 
 @dataclass(frozen=True, eq=False)
+class ObservedOracle:
+    """x0 ~ N(mean, covariance), of which y = matrix x0 + noise is told, noise ~ N(0, variance I): what a model of
+    pictures given pictures learns. Where nothing is told twice, variance may be 0."""
+
+    mean: Tensor
+    """[*shape] of one example, with D numbers."""
+    covariance: Tensor
+    """[D, D]."""
+    matrix: Tensor
+    """[M, D]: what is observed of x0, such as the means of blocks."""
+    variance: float = 0.0
+
+    @cached_property
+    def gain(self) -> Tensor:
+        """[D, M] covariance matrix^T (matrix covariance matrix^T + variance I)^-1, float64."""
+        a, covariance = self.matrix.double(), self.covariance.double()
+        seen = a @ covariance @ a.T + self.variance * torch.eye(len(a), dtype=torch.float64)
+        return torch.linalg.solve(seen, a @ covariance).T
+
+    @cached_property
+    def residual(self) -> GaussianOracle:
+        """x0 minus its mean given y: a Gaussian around 0 that does not depend on y."""
+        covariance = self.covariance.double()
+        left = covariance - self.gain @ self.matrix.double() @ covariance
+        return GaussianOracle(torch.zeros_like(self.mean, dtype=torch.float64), (left + left.T) / 2)
+
+    def mean_given(self, y: Tensor) -> Tensor:
+        """E[x0 | y] [B, *shape] of y [B, M], float64."""
+        apart = y.double() - self.matrix.double() @ self.mean.double().flatten()
+        return self.mean.double() + (apart @ self.gain.T).reshape(len(y), *self.mean.shape)
+
+    def __call__(self, z: Tensor, log_snr: Tensor, cond: Cond = None) -> Tensor:
+        """x0_hat [B, *shape] given cond, y [B, M]."""
+        if not isinstance(cond, Tensor):
+            raise ValueError(f"cond must be what is observed, a tensor [B, M], got {type(cond).__name__}")
+        mean = self.mean_given(cond)
+        alpha, _ = process.alpha_sigma(log_snr.double())
+        rest = self.residual(z.double() - process.expand(alpha, mean) * mean, log_snr)
+        return (mean + rest).to(z.dtype)
+
+
+@dataclass(frozen=True, eq=False)
 class MixtureOracle:
     """x0 from component k with probability weights[k], then N(means[k], covariances[k])."""
 

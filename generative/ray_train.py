@@ -24,7 +24,7 @@ from torch import Tensor
 
 from generative import data, loading
 from generative import train as loop
-from generative.batches import Batches, Pictures, augment_at
+from generative.batches import Batches, Pictures, prepared
 from generative.checkpoint import Store
 from generative.config import TrainConfig
 from generative.model import PictureModel
@@ -250,7 +250,7 @@ class Stream:
         """The next batch, on the CPU."""
         batch = next(self.feed)
         self.seen.append((step, batch.pop("id")))
-        return {**batch, "x": augment_at(batch["x"], self.config, step, self.rows)}
+        return prepared(batch, self.config, step, self.rows)
 
     def keys(self, step: int) -> list[str]:
         """The names of the pictures in the batch of one of the last steps."""

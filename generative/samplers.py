@@ -149,6 +149,27 @@ def sample_dpm_solver_pp(
 
 
 @torch.no_grad()
+def sample_x0(
+    sampler: Callable[..., Tensor],
+    denoise: Denoise,
+    z: Tensor,
+    log_snrs: Tensor,
+    *,
+    cond: Cond = None,
+    callback: Callback | None = None,
+    **options: Any,
+) -> Tensor:
+    """x0 [B, ...]: all steps of `sampler` but the last one, which is the denoiser's answer itself (so log_snrs[-1] does
+    not matter). Sources: Salimans & Ho 2022, App D; Saharia et al. 2021 (SR3), Algorithm 2: no noise in the last step.
+    """
+    if len(log_snrs) > 2:
+        z = sampler(denoise, z, log_snrs[:-1], cond=cond, callback=callback, **options)
+    x0_hat = _call(denoise, z, log_snrs[-2], cond)
+    _tell(callback, len(log_snrs) - 2, x0_hat, log_snrs[-1], x0_hat)
+    return x0_hat
+
+
+@torch.no_grad()
 def langevin(
     denoise: Denoise,
     z: Tensor,

@@ -227,9 +227,16 @@ class ScheduleConfig:
     """log_snr at t = 1 (VDM's -gamma_1): what is left of the picture costs nearly nothing in the prior."""
     learn_endpoints: bool = False
     """Train both ends on the bound; for kinds linear (the "learnable scalar" of VDM's released rows) and learned."""
+    beta_start: float = 1e-4
+    """Of kind betas: the first of `beta_steps` betas at equal distances."""
+    beta_end: float = 0.02
+    """Of kind betas: the last one."""
+    beta_steps: int = 1000
+    """Of kind betas: how many."""
 
     def __post_init__(self) -> None:
         _check_ends(self.log_snr_max, self.log_snr_min)
+        Betas(num_steps=self.beta_steps, beta_start=self.beta_start, beta_end=self.beta_end)
         if max(self.log_snr_max, -self.log_snr_min) > 100:
             ends = f"{self.log_snr_min} and {self.log_snr_max}"
             raise ValueError(f"log_snr_min and log_snr_max must be within -100 and 100, got {ends}")
@@ -244,5 +251,15 @@ def make(config: ScheduleConfig) -> Schedule:
         learn_interior = config.kind == "learned"
         return LearnedSchedule(high, low, learn_interior=learn_interior, learn_endpoints=config.learn_endpoints)
     if config.kind == "betas":
-        return Rescaled(schedule=Betas(), log_snr_max=high, log_snr_min=low)
+        betas = Betas(num_steps=config.beta_steps, beta_start=config.beta_start, beta_end=config.beta_end)
+        return Rescaled(schedule=betas, log_snr_max=high, log_snr_min=low)
     return (Cosine if config.kind == "cosine" else Linear)(log_snr_max=high, log_snr_min=low)
+
+
+def linear_betas(beta_start: float, beta_end: float, num_steps: int) -> ScheduleConfig:
+    """So many betas at equal distances, with the ends that they lead to: nothing is stretched."""
+    high, low = ends(Betas(num_steps=num_steps, beta_start=beta_start, beta_end=beta_end))
+    return ScheduleConfig(
+        kind="betas", log_snr_max=high.item(), log_snr_min=low.item(),
+        beta_start=beta_start, beta_end=beta_end, beta_steps=num_steps,
+    )  # fmt: skip

@@ -15,7 +15,9 @@ from torch import Tensor
 from generative import noise, samplers
 from generative.batching import evaluating, in_chunks
 from generative.config import WatchSettings
+from generative.image_to_image import ImageToImage
 from generative.metrics.bits import mean_and_se
+from generative.metrics.pictures import psnr
 from generative.model import PictureModel
 from generative.papers.vdm import LN2, VDM, diffusion_nats
 from generative.pixels import scale
@@ -102,6 +104,10 @@ class View:
     this curve is the diffusion loss, whatever the schedule."""
     num_levels: int
     """How many values a pixel can take."""
+    given: Tensor | None = None
+    """uint8 [n, C, H, W], of a model that makes pictures of pictures: what each sample was drawn from."""
+    truth: Tensor | None = None
+    """The same: what each sample would show if it were perfect."""
 
 
 def chosen(images: Pictures, count: int | None) -> Tensor:
@@ -197,8 +203,11 @@ def look(
         return lambda rows, _: progress(before + rows, sum(work)) if progress else None
 
     metrics = _measure(model, images, settings.times, count, seed, done(0))
-    samples, strips = _sample(model, n, steps, seed, done(work[0]))
-    view = View(samples, strips, _curve(model), level_losses(model, images, seed=seed), model.num_levels)
+    samples, strips, given, truth = _sample(model, images, n, steps, seed, done(work[0]))
+    if truth is not None:
+        metrics["psnr"] = psnr(samples, truth, model.num_levels).clamp_max(100).mean().item()
+    curves = _curve(model), level_losses(model, images, seed=seed)
+    view = View(samples, strips, *curves, model.num_levels, given, truth)
     if progress:
         progress(sum(work), sum(work))
     return {f"eval/{name}": value for name, value in metrics.items()}, view
@@ -226,7 +235,7 @@ def level_losses(
     """View.levels, at evenly spaced noise levels from end to end; a picture keeps its noise at all of them."""
     batch = images.batch(chosen(images, count))
     x = scale(batch["x"], model.num_levels).to(model.device)
-    cond = model.cond({"label": batch["label"].to(model.device)})
+    cond = _told(model, batch, seed)
     eps = noise.normal_like(noise.per_example(noise.mix(seed, noise.LEVELS), range(len(x)), model.device), x)
     high, low = model.ends()
     log_snrs = torch.linspace(low.item(), high.item(), levels, dtype=torch.float64, device=model.device)
@@ -238,7 +247,19 @@ def level_losses(
     return log_snrs.cpu(), torch.stack(losses).cpu() / (LN2 * model.dims)
 
 
-def _sample(model: PictureModel, n: int, steps: int, seed: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
+def _told(model: PictureModel, batch: dict[str, Tensor], seed: int) -> Any:
+    """The network's condition for pictures of a set, the same at each look."""
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    if not isinstance(model, ImageToImage):
+        return model.cond(batch)
+    seed = noise.mix(seed, noise.DEGRADATION)
+    return model.told(batch, noise.per_example(seed, range(len(batch["x"])), model.device))
+
+
+def _sample(
+    model: PictureModel, images: Pictures, n: int, steps: int, seed: int, progress: Progress | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """samples, strips, given and truth of a `View`."""
     schedule, columns = model.sampling_schedule, []
     wanted = _steps_shown(samplers.levels(schedule, steps, device=model.device))
 
@@ -249,10 +270,15 @@ def _sample(model: PictureModel, n: int, steps: int, seed: int, progress: Progre
         if progress:
             progress((step["step"] + 1) * n, steps * n)
 
+    if isinstance(model, ImageToImage):
+        batch = images.batch(chosen(images, n))
+        cond = _told(model, batch, seed)
+        samples = model.draw(cond, steps=steps, seed=seed, callback=watch)
+        return samples.cpu(), torch.stack(columns, 1), model.levels(cond["image"]).cpu(), batch["x"]
     classes = model.config.net.classes
     label = torch.arange(n) % classes if classes else None
     samples = model.sample(n, steps=steps, seed=seed, label=label, schedule=schedule, callback=watch)
-    return samples.cpu(), torch.stack(columns, 1)
+    return samples.cpu(), torch.stack(columns, 1), None, None
 
 
 def _steps_shown(log_snrs: Tensor) -> set[int]:

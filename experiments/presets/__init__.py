@@ -34,10 +34,11 @@ def _rows() -> Iterator[Iterator[dict[str, Any]]]:
     from experiments.presets import teams
 
     yield teams.rows()
-    from experiments.presets import few_steps, pictures
+    from experiments.presets import few_steps, image_to_image, pictures
 
     yield pictures.rows()
     yield few_steps.rows()
+    yield image_to_image.rows()
 
 
 def get(name: str) -> Preset:

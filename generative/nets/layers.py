@@ -65,27 +65,38 @@ class Embedding(nn.Module):
     """The noise level, and the class if there are any, as one vector of 4 channels.
 
     The level enters as its position in [low, high] from 1000 (low, noise) to 0 (high, clean), as a DDPM's time step.
+    augmented: so does cond["level"], the log_snr of the picture that the network is told of (cascaded diffusion).
     """
 
-    def __init__(self, channels: int, log_snrs: tuple[float, float], classes: int = 0) -> None:
+    def __init__(
+        self, channels: int, log_snrs: tuple[float, float], classes: int = 0, *, augmented: bool = False
+    ) -> None:
         super().__init__()
         if not (all(map(math.isfinite, log_snrs)) and log_snrs[0] < log_snrs[1]):
             raise ValueError(f"log_snrs must be finite and rise, (low, high), got {tuple(log_snrs)}")
         self.channels, self.log_snrs, self.classes = channels, log_snrs, classes
         self.linear_1, self.linear_2 = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, 4 * channels)
         self.labels = nn.Embedding(classes, 4 * channels) if classes else None
+        self.level = nn.Linear(channels, 4 * channels) if augmented else None
 
     def forward(self, log_snr: Tensor, cond: Cond = None) -> Tensor:
-        """[B, 4 channels] of log_snr [B] and cond["label"] [B], -1 for no class. Raises ValueError without labels."""
-        low, high = self.log_snrs
-        position = (high - log_snr) / (high - low) * 1000
+        """[B, 4 channels] of log_snr [B], cond["label"] [B], -1 for no class, and cond["level"] [B]. Raises ValueError
+        if one of the last two is missing."""
         with torch.autocast(log_snr.device.type, enabled=False):
-            embedding = self.linear_1(sinusoid(position, self.channels).to(self.linear_1.weight.dtype))
+            embedding = self.linear_1(self._position(log_snr))
+            if self.level is not None:
+                level = entry(cond, "level", "the network is told how noisy cond['image'] is")
+                embedding = embedding + self.level(self._position(level))
             embedding = self.linear_2(F.silu(embedding))
             if self.labels is not None:
                 label = entry(cond, "label", f"the network has {self.classes} classes")
                 embedding = embedding + self.labels(label.clamp_min(0)) * (label >= 0)[:, None]
             return F.silu(embedding)
+
+    def _position(self, log_snr: Tensor) -> Tensor:
+        """[B, channels] of a level."""
+        low, high = self.log_snrs
+        return sinusoid((high - log_snr) / (high - low) * 1000, self.channels).to(self.linear_1.weight.dtype)
 
 
 def entry(cond: Cond, name: str, why: str) -> Tensor:
@@ -119,6 +130,8 @@ class ResBlock(nn.Module):
 
     scale_shift: the embedding scales and shifts what the second GroupNorm gives (ADM). If not, it is added before the
     norm (DDPM, VDM); without a bias, since the convolution has one, and from zero. resample: both branches change size.
+    rescale_skips: the sum is divided by sqrt(2), so that its variance does not grow (SR3); the last convolution then
+    starts as any other does.
     """
 
     def __init__(
@@ -130,13 +143,16 @@ class ResBlock(nn.Module):
         dropout: float = 0.0,
         scale_shift: bool = False,
         resample: Way | None = None,
+        rescale_skips: bool = False,
     ) -> None:
         super().__init__()
-        self.scale_shift = scale_shift
+        self.scale_shift, self.rescale_skips = scale_shift, rescale_skips
         self.resample: Way | None = resample
         self.norm_1, self.norm_2 = group_norm(in_channels), group_norm(out_channels)
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.conv_2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        if not rescale_skips:
+            zeroed(self.conv_2)
         self.dropout = nn.Dropout(dropout)
         if scale_shift:
             self.condition = nn.Linear(embedding_channels, 2 * out_channels)
@@ -154,7 +170,8 @@ class ResBlock(nn.Module):
             h = self.norm_2(h) * (1 + scale) + shift
         else:
             h = self.norm_2(h + condition)
-        return self.shortcut(resampled(x, self.resample)) + self.conv_2(self.dropout(F.silu(h)))
+        total = self.shortcut(resampled(x, self.resample)) + self.conv_2(self.dropout(F.silu(h)))
+        return total * math.sqrt(0.5) if self.rescale_skips else total
 
 
 class SelfAttention(nn.Module):

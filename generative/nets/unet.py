@@ -57,6 +57,10 @@ class UNetConfig:
     """Number of classes; 0 for none."""
     cond_channels: int = 0
     """Channels of a picture cond["image"] that is concatenated to z (SR3, Palette, cascades); 0 for none."""
+    augmented: bool = False
+    """cond["level"] [B], the log_snr of the picture cond["image"], is embedded beside the noise level (cascades)."""
+    rescale_skips: bool = False
+    """Divide the sum of each residual block's branches by sqrt(2) (SR3)."""
     out_channels: int | None = None
     """Channels of the output; those of the picture if omitted."""
     residual: bool = False
@@ -107,7 +111,7 @@ class UNet(nn.Module):
         out_channels = config.out_channels or channels
         if config.residual and out_channels != channels:
             raise ValueError(f"residual needs as many output channels as z has ({channels}), got {out_channels}")
-        self.embed = Embedding(config.channels, log_snrs, config.classes)
+        self.embed = Embedding(config.channels, log_snrs, config.classes, augmented=config.augmented)
         seen = channels * (1 + 2 * len(config.fourier)) + config.cond_channels
         self.conv_in = nn.Conv2d(seen, config.channels, 3, padding=1)
         skips = [config.channels]
@@ -120,14 +124,14 @@ class UNet(nn.Module):
 
     def _block(self, in_channels: int, out_channels: int, heads: int) -> Block:
         config = self.config
-        options = {"dropout": config.dropout, "scale_shift": config.scale_shift}
+        options = {"dropout": config.dropout, "scale_shift": config.scale_shift, "rescale_skips": config.rescale_skips}
         return Block(in_channels, out_channels, self.wide, heads, **options)
 
     def _resample(self, channels: int, way: Way) -> ResBlock | Resample:
         config = self.config
         if not config.resample_in_block:
             return Resample(channels, way)
-        options = {"dropout": config.dropout, "scale_shift": config.scale_shift}
+        options = {"dropout": config.dropout, "scale_shift": config.scale_shift, "rescale_skips": config.rescale_skips}
         return ResBlock(channels, channels, self.wide, resample=way, **options)
 
     def _heads(self, side: int, channels: int) -> int:

@@ -20,7 +20,7 @@ from generative.model import NetConfig, PictureModel
 from generative.nets.unet import UNetConfig
 from generative.noise import Source
 from generative.pixels import scale
-from generative.samplers import SAMPLERS
+from generative.samplers import SAMPLERS, sample_x0
 from generative.schedules import Schedule, ScheduleConfig
 
 Weighting = Literal["truncated_snr", "snr_plus_one", "snr"]
@@ -174,13 +174,7 @@ class Diffusion(PictureModel):
 
     def _sampled(self, sampler: str, denoise: Denoise, z: Tensor, log_snrs: Tensor, options: dict[str, Any]) -> Tensor:
         """App D: x0_hat is clipped to the range of pictures at every step, and the last step gives x0_hat itself."""
-        clipped, cond, callback = static_threshold(denoise), options["cond"], options["callback"]
-        if len(log_snrs) > 2:
-            z = SAMPLERS[sampler](clipped, z, log_snrs[:-1], **options)
-        x0_hat = clipped(z, log_snrs[-2].expand(len(z)), cond)
-        if callback is not None:
-            callback({"step": len(log_snrs) - 2, "z": x0_hat, "log_snr": log_snrs[-1], "x0_hat": x0_hat})
-        return x0_hat
+        return sample_x0(SAMPLERS[sampler], static_threshold(denoise), z, log_snrs, **options)
 
 
 def check_teacher(student: Diffusion, teacher: PictureModel) -> None:

@@ -1,0 +1,132 @@
+"""Palette's degradations: their distributions by counting, and that a generator decides everything."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import ndimage, stats
+
+from generative.degradations import TASKS, Colorize, Inpaint, Jpeg, Rectangles, Strokes, Uncrop, compressed, grey
+
+
+def picture(side: int = 64, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (3, side, side), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_generator_decides_everything(task: str) -> None:
+    k = picture()
+    (first, mask), (again, mask_again) = (TASKS[task](k, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert np.array_equal(mask, mask_again) if mask is not None else mask_again is None
+    assert first.shape == k.shape
+    assert np.array_equal(k, picture())  # what came in is untouched
+
+
+def test_quality_is_drawn_as_the_paper_says() -> None:
+    """p(Q) proportional to exp(-Q / 10), Q = 5..30, by its sum written out."""
+    total = sum(math.exp(-q / 10) for q in range(5, 31))
+    expected = np.array([math.exp(-q / 10) / total for q in range(5, 31)])
+    assert np.allclose(Jpeg().probabilities(), expected)
+    assert expected[0] == pytest.approx(0.103, abs=1e-3)
+    assert expected[-1] == pytest.approx(0.008, abs=1e-3)
+    k, by_quality = picture(16), {}
+    for quality in range(5, 31):
+        by_quality.setdefault(compressed(k, quality).tobytes(), quality)
+    rng = np.random.default_rng(0)
+    seen = [by_quality[Jpeg()(k, rng)[0].tobytes()] for _ in range(4000)]
+    counts = np.array([seen.count(q) for q in range(5, 31)])
+    assert stats.chisquare(counts, expected * 4000).pvalue > 1e-3
+
+
+def test_jpeg_leaves_flat_pictures_and_gets_better_with_quality() -> None:
+    flat = np.full((3, 32, 32), 128, np.uint8)
+    assert np.array_equal(compressed(flat, 5), flat)
+    errors = [np.mean((compressed(picture(), q).astype(float) - picture()) ** 2) for q in (5, 10, 20, 30)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_grey_is_luma_in_three_channels() -> None:
+    k = picture()
+    spoiled, mask = Colorize()(k, np.random.default_rng(0))
+    assert mask is None
+    assert np.array_equal(spoiled[0], spoiled[1])
+    luma = 0.299 * k[0].astype(float) + 0.587 * k[1] + 0.114 * k[2]
+    assert np.abs(spoiled[0] - luma).max() <= 1
+    assert np.array_equal(grey(k), spoiled)
+
+
+def test_rectangles_hide_a_tenth_to_four_tenths_and_come_one_to_five_at_a_time() -> None:
+    counts = []
+
+    class Counted(Rectangles):
+        def _cut(self, mask: np.ndarray, area: float, rng: np.random.Generator) -> None:
+            counts.append(0 if not mask.any() else counts[-1])
+            counts[-1] += 1
+            super()._cut(mask, area, rng)
+
+    rng, numbers = np.random.default_rng(0), []
+    for _ in range(1500):
+        counts.clear()
+        mask = Counted().mask(64, 64, rng)
+        numbers.append(counts[-1])
+        assert 0.1 <= mask.mean() <= 0.4
+    assert stats.chisquare([numbers.count(n) for n in range(1, 6)]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("side", [32, 64, 256])
+def test_strokes_scale_with_the_picture(side: int) -> None:
+    rng = np.random.default_rng(0)
+    areas = [Strokes().mask(side, side, rng).mean() for _ in range(200)]
+    assert 0.1 < np.mean(areas) < 0.4
+    assert min(areas) > 0
+    thick = [ndimage.distance_transform_edt(Strokes().mask(side, side, rng)).max() * 2 for _ in range(50)]
+    assert min(thick) >= 12 * side / 256 - 2
+
+
+def test_flips_of_strokes_do_flip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many masks, as much is hidden above as below, left as right: and with no flips there would be no difference
+    in a single mask, so one seed is looked at twice."""
+
+    class Fixed:
+        """A generator whose flips are decided."""
+
+        def __init__(self, flip: float) -> None:
+            self.rng, self.flip = np.random.default_rng(5), flip
+
+        def __getattr__(self, name: str):
+            return (lambda: self.flip) if name == "random" else getattr(self.rng, name)
+
+    plain, flipped = (Strokes().mask(64, 64, Fixed(flip)) for flip in (0.9, 0.1))  # pyright: ignore
+    assert np.array_equal(flipped, plain[::-1, ::-1])
+    assert not np.array_equal(flipped, plain)
+
+
+def test_six_holes_in_ten_are_free_form_and_none_is_both() -> None:
+    """Each mask is, drawn again from the same state, of one kind or of the other."""
+    free = 0
+    for seed in range(1000):
+        _, mask = Inpaint()(picture(32), np.random.default_rng(seed))
+        drawn = []
+        for kind in (Strokes(), Rectangles()):
+            rng = np.random.default_rng(seed)
+            rng.random()  # decides the kind
+            drawn.append(np.array_equal(mask, kind.mask(32, 32, rng)))
+        assert sum(drawn) == 1
+        free += drawn[0]
+    assert stats.binomtest(free, 1000, 0.6).pvalue > 0.01
+
+
+def test_half_is_uncropped_from_one_side_or_from_all_borders() -> None:
+    rng, kinds = np.random.default_rng(0), []
+    for _ in range(800):
+        spoiled, mask = Uncrop()(picture(), rng)
+        assert mask is not None
+        assert abs(mask.mean() - 0.5) <= 1 / 32
+        assert np.array_equal(spoiled[:, ~mask], picture()[:, ~mask])
+        edges = [mask[0].all(), mask[:, 0].all(), mask[-1].all(), mask[:, -1].all()]
+        kinds.append("all" if all(edges) else edges.index(True))
+        if all(edges):
+            assert not mask[32, 32]  # the middle is known: borders are to be made, not a hole
+    assert stats.binomtest(kinds.count("all"), 800, 0.5).pvalue > 0.01
+    assert stats.chisquare([kinds.count(side) for side in range(4)]).pvalue > 1e-3

@@ -1,0 +1,268 @@
+"""Pictures given pictures: noise levels, the loss, the sampler and tiles, against slow loops and closed forms."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from generative import noise, process, schedules
+from generative.denoiser import Denoiser
+from generative.image_to_image import ImageToImageConfig, log_snr_of, with_known
+from generative.nets.layers import Embedding
+from generative.nets.unet import UNetConfig
+from generative.papers.palette import Palette, PaletteConfig
+from generative.papers.sr3 import SR3, SR3Config
+from generative.pixels import scale
+from generative.tiling import starts, tiled
+
+NET = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, attention_resolutions=(), dropout=0.0)
+
+
+def model(cls: type[Any] = SR3, shape: tuple[int, int, int] = (3, 8, 8), **fields: Any) -> Any:
+    """With random weights everywhere: a fresh network answers 0."""
+    torch.manual_seed(0)
+    config = {SR3: SR3Config, Palette: PaletteConfig}[cls]
+    made = cls(config(net=NET, **({"low": 4} if cls is SR3 else {}), **fields), shape)
+    for parameter in made.denoise.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return made.eval()
+
+
+def pictures(count: int, *shape: int) -> Tensor:
+    size = (count, *(shape or (3, 8, 8)))
+    return torch.randint(0, 256, size, generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+def test_the_papers_schedules_end_where_their_betas_lead() -> None:
+    """gamma_T by the plain product of 1 - beta in float64."""
+    for start, end, steps, gamma in ((1e-6, 1e-2, 2000, 4.39e-5), (1e-4, 0.09, 1000, 6.6e-21)):
+        config = schedules.linear_betas(start, end, steps)
+        product = np.cumprod(1 - np.linspace(start, end, steps))
+        places = torch.linspace(0, 1, steps, dtype=torch.float64)
+        assert_close(torch.sigmoid(schedules.make(config)(places)).numpy(), product, rtol=1e-8, atol=0)
+        assert product[-1] == pytest.approx(gamma, rel=0.01)
+
+
+@pytest.mark.parametrize("steps", [5, 40])
+def test_p_of_gamma_is_uniform_in_gamma_between_the_steps(steps: int) -> None:
+    """A slow loop draws t, then gamma: the same distribution, up to 1 and within every interval."""
+    config = schedules.linear_betas(1e-3, 0.3, steps)
+    gammas = np.concatenate([[1.0], np.cumprod(1 - np.linspace(1e-3, 0.3, steps))])
+    rng = np.random.default_rng(0)
+    t = rng.integers(1, steps + 1, 20_000)
+    slow = rng.uniform(gammas[t], gammas[t - 1])
+    place = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ours = torch.sigmoid(log_snr_of(place, schedules.make(config), steps)).numpy()
+    assert stats.ks_2samp(slow, ours).pvalue > 0.01
+    for low, high in zip(gammas[1:], gammas[:-1], strict=True):
+        inside = (ours > low) & (ours < high)
+        assert inside.mean() == pytest.approx(1 / steps, abs=0.02)
+        assert stats.kstest((ours[inside] - low) / (high - low), "uniform").pvalue > 1e-3
+    assert ours.max() > gammas[1]
+
+
+def test_the_cleanest_levels_have_no_infinite_log_snr() -> None:
+    place = torch.tensor([0.0, 1e-17, 1 - 2**-53], dtype=torch.float64)
+    found = log_snr_of(place, schedules.make(SR3Config().schedule), 2000)
+    assert_close(found[[0, 2]], torch.tensor([30.0, SR3Config().schedule.log_snr_min], dtype=torch.float64))
+    assert bool(found.isfinite().all())
+
+
+def test_every_picture_of_a_batch_has_a_level_of_its_own() -> None:
+    seen: list[Tensor] = []
+    made = model()
+    made.denoise.register_forward_hook(lambda _, inputs, __: seen.append(inputs[1]))
+    made.losses({"x": pictures(6)}, torch.Generator().manual_seed(0))
+    assert len(set(seen[0].tolist())) == 6
+
+
+def test_the_embedding_tells_small_gammas_apart() -> None:
+    """Fed to a sinusoid as it is, gamma 1e-4 and 1e-3 are 1e-3 apart; as log_snr they are not the same level at all."""
+    embed = Embedding(64, (-10.0, 13.8))
+    levels = torch.logit(torch.tensor([1e-4, 1e-3], dtype=torch.float64))
+    first, second = embed._position(levels)
+    assert float((first - second).norm()) > 3
+
+
+def test_the_network_is_told_levels_that_it_was_trained_at() -> None:
+    seen: list[Tensor] = []
+
+    class Net(nn.Module):
+        def forward(self, z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+            seen.append(log_snr)
+            return torch.zeros_like(z)
+
+    z, levels = torch.ones(3, 1, 2, 2), torch.tensor([-46.0, 0.0, 25.0])
+    x0 = Denoiser(Net(), "eps", (-10.0, 13.8))(z, levels)
+    assert seen[0].tolist() == pytest.approx([-10.0, 0.0, 13.8])
+    assert_close(x0[2, 0, 0, 0], 1 / process.alpha_sigma(levels[2])[0])  # converted at the true level
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_the_loss_is_the_error_of_what_is_predicted(prediction: str, power: int) -> None:
+    """The raw output of the network against the quantity, numbers drawn in the same order by hand."""
+    made, x = model(prediction=prediction, power=power), pictures(4)
+    raw: list[Tensor] = []
+    made.denoise.net.register_forward_hook(lambda _, __, output: raw.append(output))
+    loss = made.losses({"x": x}, torch.Generator().manual_seed(3))["loss"]
+    generator = torch.Generator().manual_seed(3)
+    place = noise.low_discrepancy_times(generator, 4, device="cpu")
+    log_snr = log_snr_of(place, made.schedule, 2000)
+    eps, data = torch.randn(x.shape, generator=generator), scale(x, 256)
+    alpha, sigma = (value[:, None, None, None].float() for value in process.alpha_sigma(log_snr))
+    wanted = {"eps": eps, "v": alpha * eps - sigma * data, "x0": data}[prediction]
+    expected = (wanted - raw[0]).abs().pow(power).mean((1, 2, 3))
+    assert_close(loss.float(), expected, rtol=2e-3, atol=1e-5)
+
+
+def test_regression_is_the_same_network_without_noise() -> None:
+    made, x = model(regression=True, power=2), pictures(4)
+    image = made.given({"x": x}, torch.Generator())["image"]
+    low = torch.full((4,), made.config.schedule.log_snr_min)
+    answer = made.denoise.net(torch.zeros_like(image), low, {"image": image})
+    loss = made.losses({"x": x}, torch.Generator())["loss"]
+    assert_close(loss.float(), (scale(x, 256) - answer).square().mean((1, 2, 3)))
+    assert made.steps == 1
+    small = x[:, :, ::2, ::2]
+    first, second = (made.restore(small, seed=seed) for seed in (0, 1))
+    assert first.equal(second)
+
+
+def test_sampling_is_algorithm_2() -> None:
+    """y_(t-1) = (y_t - (1 - a_t) / sqrt(1 - g_t) f) / sqrt(a_t) + sqrt(1 - a_t) z, without z at t = 1, in a slow loop
+    with the schedule's own betas; x0_hat stays inside the range of pictures, so clipping does nothing."""
+    betas = np.linspace(1e-3, 0.4, 12)
+    made = model(inference=schedules.linear_betas(1e-3, 0.4, 12), inference_steps=12)
+    a, g = 1 - betas, np.cumprod(1 - betas)
+    small = pictures(2, 3, 4, 4)
+    image = made.asked(small, [])["image"]
+    generators = noise.per_example(noise.mix(7, noise.SAMPLES), range(2))
+    y = torch.stack([torch.randn(3, 8, 8, generator=one) for one in generators])
+
+    class Small(nn.Module):
+        """eps of an x0_hat that is well inside (-1, 1)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = nn.Parameter(torch.zeros(()))
+
+        def forward(self, z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+            x0 = 0.3 * torch.tanh(z) + 0.2 * torch.tanh(cond["image"])
+            return process.eps_from_x0(z, x0, log_snr)
+
+    made.denoise = Denoiser(Small(), "eps")
+    for t in range(12, 0, -1):
+        gamma, alpha = g[t - 1], a[t - 1]
+        level = torch.full((2,), math.log(gamma / (1 - gamma)), dtype=torch.float64)
+        f = Small()(y, level, {"image": image})
+        y = (y - (1 - alpha) / math.sqrt(1 - gamma) * f) / math.sqrt(alpha)
+        if t > 1:
+            y = y + math.sqrt(1 - alpha) * torch.stack([torch.randn(3, 8, 8, generator=one) for one in generators])
+    last: list[Tensor] = []
+    made.restore(small, seed=7, draw={"callback": lambda step: last.append(step["z"])})
+    assert len(last) == 12
+    assert_close(last[-1], y.float(), rtol=0, atol=1e-4)
+
+
+def test_a_picture_depends_on_its_seed_and_number_alone() -> None:
+    made, small = model(inference_steps=4), pictures(5, 3, 4, 4)
+    whole = made.restore(small, seed=3)
+    assert whole.shape == (5, 3, 8, 8)
+    parts = torch.cat([made.restore(small[:2], seed=3), made.restore(small[2:], seed=3, first=2)])
+    assert parts.equal(whole)
+    assert not made.restore(small, seed=4).equal(whole)
+    assert not made.restore(small[[0, 0]], seed=3)[0].equal(made.restore(small[[0, 0]], seed=3)[1])
+
+
+def test_known_pixels_stay_bit_for_bit() -> None:
+    made, x = model(Palette, tasks=("inpaint",), inference_steps=5), pictures(3)
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[2:5, 3:7] = True
+    for options in ({}, {"sampler": "ddim"}):
+        out = made.restore(x, mask=mask, draw=options)
+        assert out[..., ~mask].equal(x[..., ~mask])
+        assert not out[..., mask].equal(x[..., mask])
+
+
+def test_the_loss_knows_the_hole_alone_and_not_its_size() -> None:
+    """Errors outside the hole change nothing; where every number has the same error, its size changes nothing."""
+    made = model(Palette, tasks=("inpaint",), prediction="x0", power=2)
+    made.denoise.forward = lambda z, log_snr, cond=None: torch.zeros_like(z)
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, :, :2, :2], mask[1, :, 1:, 1:] = 1, 1
+    x = torch.full((2, 3, 8, 8), 200, dtype=torch.uint8)
+    batch = {"x": x, "image": torch.zeros(2, 3, 8, 8), "mask": mask}
+    loss = made.losses(batch, torch.Generator())["loss"]
+    assert_close(loss, scale(x, 256)[:, 0, 0, 0].double() ** 2)
+    changed = torch.where(mask > 0, x, 255 - x)
+    assert made.losses({**batch, "x": changed}, torch.Generator())["loss"].equal(loss)
+
+
+def test_known_pixels_of_x0_hat_are_the_known_ones() -> None:
+    cond = {"image": torch.full((1, 1, 2, 2), 0.5), "mask": torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]])}
+    answer = with_known(lambda z, log_snr, cond=None: z)(torch.zeros(1, 1, 2, 2), torch.zeros(1), cond)
+    assert answer.flatten().tolist() == [0.0, 0.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 13), (21, 17)])
+def test_tiles_of_a_denoiser_that_looks_at_single_pixels_change_nothing(size: tuple[int, int]) -> None:
+    z, image = torch.randn(2, 3, *size), torch.randn(2, 3, *size)
+
+    def pixelwise(z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+        assert z.shape[-2:] == (8, 8)
+        return (0.3 * z + cond["image"]) * cond["label"][:, None, None, None] + log_snr[:, None, None, None]
+
+    cond, level = {"image": image, "label": torch.tensor([1.0, 2.0])}, torch.tensor([0.1, 0.2])
+    direct = (0.3 * z + image) * cond["label"][:, None, None, None] + level[:, None, None, None]
+    assert_close(tiled(pixelwise, (8, 8))(z, level, cond), direct)
+
+
+@pytest.mark.parametrize(
+    ("length", "side", "overlap"), [(8, 8, 0.5), (9, 8, 0.5), (100, 8, 0.5), (100, 8, 0.0), (64, 32, 0.9)]
+)
+def test_tiles_cover_everything_with_their_overlap(length: int, side: int, overlap: float) -> None:
+    begins = starts(length, side, overlap)
+    assert (begins[0], begins[-1]) == (0, length - side)
+    assert all(later - earlier <= max(1, side * (1 - overlap)) for earlier, later in pairwise(begins))
+    assert {pixel for begin in begins for pixel in range(begin, begin + side)} == set(range(length))
+
+
+@pytest.mark.parametrize("size", [(4, 4), (7, 9), (3, 2), (1, 1)])
+def test_pictures_of_any_size_come_back_enlarged(size: tuple[int, int]) -> None:
+    out = model(inference_steps=2).restore(pictures(2, 3, *size))
+    assert out.shape == (2, 3, 2 * size[0], 2 * size[1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"net": replace(NET, cond_channels=3)}, "cond_channels and net.augmented follow from the model"),
+        ({"schedule": schedules.ScheduleConfig()}, "the schedule must be fixed"),
+        ({"power": 3}, "power must be 1 or 2, got 3"),
+        ({"noise_steps": 1}, "noise_steps must be 2 and inference_steps 1"),
+        ({"variance": 1.5}, r"variance interpolates and must be in \[0, 1\], got 1.5"),
+    ],
+)
+def test_what_does_not_fit(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        ImageToImageConfig(**fields)
+
+
+def test_what_cannot_be_asked() -> None:
+    made = model()
+    with pytest.raises(ValueError, match="makes pictures of pictures: use restore"):
+        made.sample(3)
+    with pytest.raises(ValueError, match="sampler 'euler' does not exist"):
+        made.restore(pictures(1, 3, 4, 4), draw={"sampler": "euler"})
+    with pytest.raises(ValueError, match=r"pictures must be level indices \[B, 3, 4, 4\]"):
+        made.restore(pictures(1, 1, 4, 4))
+    with pytest.raises(ValueError, match="overlap must be at least 0 and below 1, got 1"):
+        made.restore(pictures(1, 3, 9, 9), draw={"overlap": 1})
