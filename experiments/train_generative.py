@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAME: str = halves.GENERATIVE
 FIXED: tuple[str, ...] = (
     "model", "seed", "storage", "teacher", "optim.batch", "data.name", "data.size", "data.channels", "data.downscale",
-    "data.holdout", "data.flip", "data.rotate",
+    "data.reduced", "data.holdout", "data.flip", "data.rotate",
 )  # fmt: skip
 """Where the data lie (data.path) may change: a folder moves."""
 STEPS: str = "steps"

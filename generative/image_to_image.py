@@ -53,6 +53,8 @@ class ImageToImageConfig:
     """Steps of sampling if the caller does not say."""
     variance: float = 1.0
     """Of the ancestral sampler, from 0 (the posterior's) to 1 (SR3's and Palette's, the largest)."""
+    crop: int = 0
+    """Train on random squares of so many pixels, for pictures that are large; 0 trains on whole ones."""
     regression: bool = False
     """The same network without noise: it answers with the mean (power 2) or median (1) of what the picture may be."""
 
@@ -66,6 +68,9 @@ class ImageToImageConfig:
         if not 2 <= self.noise_steps <= 1_000_000 or not 1 <= self.inference_steps <= 1_000_000:
             steps = f"{self.noise_steps} and {self.inference_steps}"
             raise ValueError(f"noise_steps must be 2 and inference_steps 1 to 1,000,000, got {steps}")
+        if self.crop < 0 or self.crop % 2 ** (len(self.net.multipliers) - 1):
+            factor = 2 ** (len(self.net.multipliers) - 1)
+            raise ValueError(f"crop must be 0 (none) or a multiple of the network's {factor}, got {self.crop}")
         if not 0 <= self.variance <= 1:
             raise ValueError(f"variance interpolates and must be in [0, 1], got {self.variance}")
 
@@ -119,6 +124,11 @@ class ImageToImage(PictureModel):
         self.denoise.trained = config.schedule.log_snr_min, config.schedule.log_snr_max
 
     @property
+    def factor(self) -> int:
+        """How many times larger than what is given the pictures are."""
+        return 1
+
+    @property
     def taught_steps(self) -> int:
         return int(self.config.regression)
 
@@ -147,6 +157,8 @@ class ImageToImage(PictureModel):
     def losses(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         """|error|^power of what the network predicts, at one noise level per picture, mean over its unknown numbers."""
         x, cond = scale(batch["x"], self.num_levels), self.told(batch, source)
+        if 0 < self.config.crop < min(self.shape[1:]):
+            x, cond = self._cropped(x, cond, source)
         if self.config.regression:
             error = x - self._regress(self.denoise, cond, torch.zeros_like(x))
         else:
@@ -159,6 +171,20 @@ class ImageToImage(PictureModel):
         # The mean over the hole: a small hole counts as much as a large one.
         hidden = (error * mask).double().flatten(1).sum(1)
         return {"loss": hidden / (mask.double().flatten(1).sum(1) * x.shape[1]).clamp_min(1)}
+
+    def _cropped(self, x: Tensor, cond: dict[str, Tensor], source: Source) -> tuple[Tensor, dict[str, Tensor]]:
+        """A square of each picture, and the same of what is told of it."""
+        side, (height, width) = self.config.crop, x.shape[-2:]
+        place = noise.uniform(source, (len(x), 2), device=x.device, dtype=torch.float64)
+        room = torch.tensor([height - side + 1, width - side + 1], device=x.device)
+        corner, along = (place * room).long(), torch.arange(side, device=x.device)
+        rows, columns = (corner[:, i, None] + along for i in (0, 1))
+        which = torch.arange(len(x), device=x.device)[:, None, None]
+
+        def cut(entry: Tensor) -> Tensor:
+            return entry.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+        return cut(x), {name: cut(value) if value.ndim == 4 else value for name, value in cond.items()}
 
     def _error(self, x: Tensor, log_snr: Tensor, source: Source, cond: dict[str, Tensor]) -> Tensor:
         eps = noise.normal_like(source, x)
@@ -200,7 +226,7 @@ class ImageToImage(PictureModel):
         n, (height, width) = len(pictures), pictures.shape[-2:]
         pictures = check_levels(pictures, (self.shape[0], height, width), self.num_levels)
         sources = noise.per_example(noise.mix(seed, noise.DEGRADATION), range(first, first + n), self.device)
-        cond = self.asked(pictures.to(self.device), sources, **asked) | (self._cond(label, n) or {})
+        cond = self.asked(pictures.to(self.device), sources, **asked) | (self.condition(label, n) or {})
         return self.draw(cond, seed=seed, first=first, **(draw or {}))
 
     @torch.no_grad()

@@ -131,7 +131,7 @@ class PictureModel(nn.Module, ABC):
             raise ValueError(f"sampler {sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
         if n < 1 or steps < 1:
             raise ValueError(f"n and steps must be positive, got {n} and {steps}")
-        options |= {"cond": self._cond(label, n), "callback": callback}
+        options |= {"cond": self.condition(label, n), "callback": callback}
         denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first)
         log_snrs = levels(schedule or self.schedule, steps, device=self.device)
         return self._drawn(sampler, denoise, (n, *self.shape), log_snrs, options, seed=seed, first=first)
@@ -163,7 +163,7 @@ class PictureModel(nn.Module, ABC):
         """The nearest level index of numbers in (-1, 1), uint8."""
         return nearest_level(x, self.num_levels).to(torch.uint8)
 
-    def _cond(self, label: Tensor | None, count: int) -> dict[str, Tensor] | None:
+    def condition(self, label: Tensor | None, count: int) -> dict[str, Tensor] | None:
         """The condition for `count` pictures; a label -1 stands for no class. None for a model without classes."""
         if (classes := self.config.net.classes) == 0:
             return None

@@ -3,17 +3,19 @@
 from typing import Any
 
 from generative.model import PictureModel
+from generative.papers.cascade import CascadeConfig, CascadeStage
 from generative.papers.palette import Palette, PaletteConfig
 from generative.papers.progressive_distillation import Diffusion, DiffusionConfig
 from generative.papers.sr3 import SR3, SR3Config
 from generative.papers.vdm import VDM, VDMConfig
 
-ModelConfig = VDMConfig | DiffusionConfig | SR3Config | PaletteConfig
+ModelConfig = VDMConfig | DiffusionConfig | SR3Config | PaletteConfig | CascadeConfig
 _MODELS: dict[type[Any], type[Any]] = {
     VDMConfig: VDM,
     DiffusionConfig: Diffusion,
     SR3Config: SR3,
     PaletteConfig: Palette,
+    CascadeConfig: CascadeStage,
 }
 
 

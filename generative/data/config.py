@@ -18,6 +18,9 @@ class DataConfig:
     """1 grey, 3 RGB; as stored if omitted."""
     downscale: int = 1
     """Photographs are reduced by this factor (box filter) before they are cut: that removes traces of compression."""
+    reduced: tuple[int, ...] = ()
+    """Then reduce the pictures to this side, bicubically and rounded to levels, as a model that enlarges them expects
+    it; several sides one after the other, as in a cascade."""
     holdout: float = 0.1
     """Share of the groups (photographs, concepts, files) in each of the test and validation splits, by a hash of the
     group's name; for sets without an official split."""
@@ -33,6 +36,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.downscale < 1:
             raise ValueError(f"downscale must be positive, got {self.downscale}")
+        object.__setattr__(self, "reduced", tuple(self.reduced))
+        if any(side < 1 for side in self.reduced) or list(self.reduced) != sorted(set(self.reduced), reverse=True):
+            raise ValueError(f"reduced must be falling positive sides, got {self.reduced}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"size must be positive, got {self.size}")
         if not 0 < self.holdout < 0.5:

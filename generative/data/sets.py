@@ -14,6 +14,7 @@ from generative.data import digits, emoji, networks, photos, text
 from generative.data.config import DataConfig
 from generative.data.fetch import Package, Progress, cache_dir, fetch
 from generative.data.images import ImageSet
+from generative.data.reduce import reduce
 from generative.data.splits import SPLITS
 
 Loader = Callable[[DataConfig, str, Path | None], ImageSet]
@@ -183,7 +184,8 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
         raise ValueError(f"{config.name} needs --data.path, the place of its files: {found.what}")
     if not found.place and config.path is not None:
         raise ValueError(f"{config.name} comes from a package and takes no path, got {config.path!r}")
-    return loader(config.name)(config, split, cache)
+    images = loader(config.name)(config, split, cache)
+    return reduce(images, config.reduced, cache) if config.reduced else images
 
 
 def loader(name: str) -> Callable[..., Any]:

@@ -103,7 +103,7 @@ class Palette(ImageToImage):
         if task not in known:
             raise ValueError(f"this model was trained to {', '.join(known)}, not to {task}")
         if (mask is None) == (task in MASKED):
-            raise ValueError(f"{task} {'needs' if mask is None else 'takes no'} mask")
+            raise ValueError(f"{task} {'needs a' if mask is None else 'takes no'} mask")
         image = scale(pictures, self.num_levels)
         if task == "colorize":
             greys = np.stack([grey(picture) for picture in pictures.cpu().numpy()])

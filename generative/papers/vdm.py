@@ -176,7 +176,7 @@ class VDM(PictureModel):
         if times < 1 or steps < 0:
             raise ValueError(f"times must be positive and num_steps not negative, got {times} and {steps}")
         k = check_levels(k, self.shape, self.num_levels).to(self.device)
-        cond = self._cond(label, len(k))
+        cond = self.condition(label, len(k))
         chunk = self.chunk if chunk is None else chunk
         pieces = []
         with evaluating(self):

@@ -1,0 +1,198 @@
+"""Cascades: conditioning augmentation against closed forms, and stages that do not fit."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from generative import noise, process
+from generative.nets.unet import UNetConfig
+from generative.oracle import GaussianOracle
+from generative.papers.cascade import CascadeConfig, CascadeStage, blurred, check_fits, time_of, truncated
+from generative.papers.progressive_distillation import Diffusion, DiffusionConfig
+from generative.papers.sr3 import reduced
+from generative.pixels import nearest_level, scale
+from generative.resize import resize
+from generative.schedules import Cosine, ScheduleConfig
+
+TINY = UNetConfig(channels=8, multipliers=(1,), blocks=1, attention_resolutions=(), dropout=0.0)
+SPREAD, BASE_MEAN, BASE_STD, COUNT = 0.25, 0.1, 0.15, 4000
+
+
+def stage(shape: tuple[int, int, int] = (1, 2, 2), low: int = 1, **fields: Any) -> CascadeStage:
+    torch.manual_seed(0)
+    made = CascadeStage(CascadeConfig(net=TINY, low=low, **fields), shape)
+    for parameter in made.denoise.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return made.eval()
+
+
+class Exact(nn.Module):
+    """E[u | z, y] for a picture whose pixels all are u ~ N(0, SPREAD^2), told y = alpha u + sigma n at its level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(()))
+        self.told: list[Tensor] = []
+
+    def forward(self, z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+        z, y, level = z.double(), cond["image"].double().mean((1, 2, 3)), cond["level"].double()
+        self.told.append(level)
+        pixels = z[0].numel()
+        (alpha, _), (alpha_y, _) = process.alpha_sigma(log_snr.double()), process.alpha_sigma(level)
+        weights = 1 / SPREAD**2 + pixels * log_snr.exp() + level.exp()
+        known = log_snr.exp() * z.flatten(1).sum(1) / alpha + level.exp() * y / alpha_y
+        return (known / weights)[:, None, None, None].expand_as(z).float()
+
+
+def exact_stage(**fields: Any) -> CascadeStage:
+    made = stage(
+        inference_steps=256, schedule=ScheduleConfig(kind="cosine", log_snr_max=15.0, log_snr_min=-15.0), **fields
+    )
+    made.denoise = Exact()  # pyright: ignore[reportAttributeAccessIssue]
+    return made
+
+
+def weak_pictures() -> Tensor:
+    """What a weak base draws: N(BASE_MEAN, BASE_STD^2) where the truth is N(0, SPREAD^2), as 1 x 1 pictures."""
+    u = BASE_MEAN + BASE_STD * torch.randn(COUNT, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+    return nearest_level(u, 256).to(torch.uint8)
+
+
+def divergence(mean: float, variance: float) -> float:
+    """KL(N(mean, variance) || N(0, SPREAD^2))."""
+    ratio = variance / SPREAD**2
+    return 0.5 * (ratio + mean**2 / SPREAD**2 - 1 - math.log(ratio))
+
+
+def closed_form(level: float, labelled: bool = True) -> tuple[float, float]:
+    """Mean and variance of an exact stage's pictures given the weak base's, with noise of log_snr `level` added; if not
+    labelled, given them clean, but told that level. u | y has mean share y / alpha, variance (1 - share) SPREAD^2."""
+    snr = math.exp(level)
+    share = snr / (snr + 1 / SPREAD**2)
+    variance = BASE_STD**2 + (1 / snr if labelled else 0.0)
+    scaling = 1.0 if labelled else 1 / math.sqrt(1 / (1 + math.exp(-level)))  # clean pictures are not shrunk by alpha
+    return share * scaling * BASE_MEAN, share**2 * scaling**2 * variance + (1 - share) * SPREAD**2
+
+
+@pytest.mark.parametrize("s", [0.0, 0.5, 0.75])
+def test_noise_brings_a_weak_base_nearer_to_the_truth_as_much_as_it_must(s: float) -> None:
+    made = exact_stage()
+    level = float(made.augmentation(torch.tensor([s], dtype=torch.float64)))
+    drawn = scale(made.restore(weak_pictures(), level=s, draw={"chunk": 1000}), 256).double().flatten(1).mean(1)
+    mean, variance = closed_form(level)
+    assert drawn.mean() == pytest.approx(mean, abs=4 * math.sqrt(variance / COUNT))
+    assert drawn.var() == pytest.approx(variance, rel=4 * math.sqrt(2 / COUNT))
+    assert made.denoise.told[0].tolist() == pytest.approx([level] * 1000)  # the same s is told
+
+
+def test_noise_never_brings_it_further_away_and_clean_pictures_with_a_label_are_worse() -> None:
+    """The table of the toy in closed form: the divergence falls with the noise; without the noise it falls less."""
+    levels = [15.0, 3.0, 2.0, 1.0, 0.0, -1.0, -3.0]
+    noisy = [divergence(*closed_form(level)) for level in levels]
+    assert noisy == sorted(noisy, reverse=True)
+    assert noisy[0] == pytest.approx(divergence(BASE_MEAN, BASE_STD**2), rel=1e-3)
+    clean = [divergence(*closed_form(level, labelled=False)) for level in levels]
+    assert all(worse > better for worse, better in zip(clean[1:-2], noisy[1:-2], strict=True))
+
+
+def exact_base() -> Diffusion:
+    model = Diffusion(DiffusionConfig(net=TINY), (1, 1, 1))
+    oracle = GaussianOracle(torch.full((1, 1, 1), BASE_MEAN), torch.tensor([BASE_STD**2]))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = nn.Parameter(torch.zeros(()))
+
+        def forward(self, z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+            return oracle(z, log_snr)
+
+    model.denoise = Net()  # pyright: ignore[reportAttributeAccessIssue]
+    return model.eval()
+
+
+@pytest.mark.parametrize("s", [0.3, 0.6])
+def test_stopping_early_and_noising_again_hand_over_the_same(s: float) -> None:
+    """Both are N(alpha m, alpha^2 v + sigma^2), with the same level told."""
+    base, made = exact_base(), stage()
+    short = truncated(base, made, COUNT, s, steps=256)
+    sources = noise.per_example(noise.mix(9, noise.DEGRADATION), range(COUNT))
+    whole = made.asked(base.sample(COUNT, steps=256, sampler="ancestral"), sources, level=s)
+    level = float(made.augmentation(torch.tensor([s], dtype=torch.float64)))
+    alpha, sigma = (float(value) for value in process.alpha_sigma(torch.tensor(level)))
+    for told in (short, whole):
+        z = told["image"].double().mean((1, 2, 3))
+        variance = alpha**2 * BASE_STD**2 + sigma**2
+        assert z.mean() == pytest.approx(alpha * BASE_MEAN, abs=4 * math.sqrt(variance / COUNT))
+        assert z.var() == pytest.approx(variance, rel=0.09)
+        assert_close(told["level"], torch.full((COUNT,), level, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_a_level_of_its_own_for_each_picture_up_to_the_largest() -> None:
+    made, x = stage((1, 4, 4), 2, most=0.5), torch.zeros(64, 1, 4, 4, dtype=torch.uint8)
+    levels = made.given({"x": x}, torch.Generator().manual_seed(0))["level"]
+    assert len(set(levels.tolist())) == 64
+    assert float(levels.min()) > float(made.augmentation(torch.tensor([0.5])))
+    assert float(levels.min()) < float(made.augmentation(torch.tensor([0.45])))
+
+
+def test_noise_after_the_enlargement_spoils_less() -> None:
+    """Seen at the small size, noise added at the large one is averaged away: about a third of it is left at 4x."""
+    left = {}
+    for where in ("lowres", "target"):
+        made = stage((1, 64, 64), 16, noise_at=where)
+        told = made.asked(torch.full((8, 1, 16, 16), 128, dtype=torch.uint8), noise.per_example(0, range(8)), level=0.3)
+        left[where] = float(resize(told["image"], (16, 16)).std())
+    assert 2.5 < left["lowres"] / left["target"] < 4
+
+
+def test_blurring_is_a_gaussian_filter_in_training_alone() -> None:
+    x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.4, 0.9], dtype=torch.float64)
+    for picture, width, ours in zip(x, sigma, blurred(x, sigma), strict=True):
+        weights = torch.exp(-torch.tensor([[i * i + j * j for j in (-1, 0, 1)] for i in (-1, 0, 1)]) / (2 * width**2))
+        weights = weights / weights.sum()
+        padded = nn.functional.pad(picture[None], (1, 1, 1, 1), mode="reflect")[0]
+        slow = sum(weights[i, j] * padded[:, i : i + 6, j : j + 6] for i in range(3) for j in range(3))
+        assert_close(ours, slow.float())  # pyright: ignore[reportAttributeAccessIssue]
+    made = stage((1, 8, 8), 4, augmentation="blur")
+    k = torch.randint(0, 256, (200, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    sharp = resize(scale(reduced(k, 4, 256), 256), (8, 8))
+    same = (made.given({"x": k}, torch.Generator().manual_seed(0))["image"] == sharp).flatten(1).all(1)
+    assert 70 < int(same.sum()) < 130
+    assert made.asked(reduced(k, 4, 256), [])["image"].equal(sharp)
+
+
+def test_levels_that_were_not_trained_are_refused() -> None:
+    small = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"level must be from 0 to 0.5, what training went to, got 0.6"):
+        stage(most=0.5).restore(small, level=0.6)
+    with pytest.raises(ValueError, match="trained with augmentation none: it has no levels"):
+        stage(augmentation="none").restore(small, level=0.1)
+
+
+def test_time_of_a_level() -> None:
+    schedule = Cosine()
+    for t in (0.01, 0.4, 0.99):
+        assert time_of(schedule, float(schedule(torch.tensor([t], dtype=torch.float64)))) == pytest.approx(t, abs=1e-12)
+    assert time_of(schedule, 50.0) == pytest.approx(0)
+
+
+def test_stages_that_do_not_fit() -> None:
+    base = Diffusion(DiffusionConfig(net=TINY), (1, 1, 1))
+    check_fits(base, stage())
+    for other, says in (
+        (stage((1, 4, 4), 2), r"one draws pictures of 1x1x1 of 256 levels, the next takes 1x2x2"),
+        (stage((3, 2, 2), 1), "one draws pictures of 1x1x1 of 256 levels, the next takes 3x1x1"),
+        (base, "a stage after the first enlarges pictures"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            check_fits(base, other)
+    named = UNetConfig(channels=8, multipliers=(1,), blocks=1, attention_resolutions=(), dropout=0.0, classes=3)
+    labelled = CascadeStage(CascadeConfig(net=named, low=1), (1, 2, 2))
+    with pytest.raises(ValueError, match="one has 0 classes, the next 3"):
+        check_fits(base, labelled)
