@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.testing import assert_close
 
-from generative import noise, process
-from generative.oracle import GaussianOracle, MixtureOracle
+from generative import noise, process, samplers
+from generative.oracle import GaussianOracle, MixtureOracle, ObservedOracle
+from tests.generative.known import affine, even
 
 LEVELS = (-20.0, -4.0, -0.5, 0.0, 1.5, 6.0, 20.0)
 
@@ -213,3 +214,35 @@ def test_wrong_oracles_are_refused() -> None:
         MixtureOracle(torch.ones(2), torch.zeros(3, 2), torch.ones(3, 2))
     with pytest.raises(ValueError, match="component's number"):
         mixture()(torch.zeros(1, 2), torch.zeros(1), {"label": torch.zeros(1)})
+
+
+def test_samples_given_an_observation_have_its_exact_mean_and_covariance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Super-resolution in miniature: four pixels of which the means of pairs are told, with and without noise. The
+    conditional Gaussian by inverting the joint precision; the sampler's, exactly, from its affine map."""
+    root = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    covariance, mean = 0.2 * root @ root.T + 0.02 * torch.eye(4), torch.tensor([0.5, -0.2, 0.1, 0.3]).double()
+    pairs = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]], dtype=torch.float64)
+    y = torch.tensor([0.4, -0.3], dtype=torch.float64)
+    for variance in (1e-4, 0.1):
+        oracle = ObservedOracle(mean, covariance.double(), pairs, variance)
+        precision = torch.linalg.inv(covariance.double()) + pairs.T @ pairs / variance
+        expected = torch.linalg.inv(precision)
+        centre = expected @ (torch.linalg.inv(covariance.double()) @ mean + pairs.T @ y / variance)
+        assert_close(oracle.mean_given(y[None])[0], centre, rtol=1e-7, atol=1e-7)
+        assert_close(oracle.residual.covariance, expected, rtol=1e-7, atol=1e-7)
+
+        def run(z: torch.Tensor, oracle: ObservedOracle = oracle) -> torch.Tensor:
+            return samplers.sample_heun(oracle, z, even(1500, -20, 20), cond=y.expand(len(z), 2))
+
+        offset, matrix, _ = affine(run, 4, 0, monkeypatch)
+        alpha, _ = process.alpha_sigma(torch.tensor(20.0, dtype=torch.float64))
+        assert_close(offset / alpha, centre, rtol=0, atol=1e-4)
+        assert_close(matrix @ matrix.T / alpha**2, expected, rtol=0, atol=1e-4)
+
+
+def test_an_observation_without_noise_is_kept() -> None:
+    oracle = ObservedOracle(torch.zeros(2), torch.tensor([[1.0, 0.3], [0.3, 0.5]]), torch.tensor([[0.5, 0.5]]))
+    x0 = oracle(torch.randn(50, 2, dtype=torch.float64), torch.zeros(50), torch.full((50, 1), 0.7))
+    assert_close(x0.mean(1), torch.full((50,), 0.7, dtype=torch.float64))
+    with pytest.raises(ValueError, match="cond must be what is observed"):
+        oracle(torch.zeros(1, 2), torch.zeros(1))
