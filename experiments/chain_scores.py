@@ -128,7 +128,7 @@ class Scores:
         self.all_steps = 2 * self.students[0]
         self.folder.mkdir(exist_ok=True)
         self.teacher, self.weights = _undistilled(run, manifest, device), {}
-        self.weights[0] = _hash(self.teacher)
+        self.weights[0] = self.teacher.fingerprint()
         self.converted = manifest["stages"][0]["stage"] == chain_manifest.CONVERT
         self.tuner: Scores = self
         """Whose noise the settings are chosen on: chains of the same teacher share the choice."""
@@ -210,7 +210,7 @@ class Scores:
         """Hash of the model that a method samples from."""
         key = {STUDENT: steps, ORIGINAL: -1}.get(method, 0)
         if key not in self.weights:
-            self.weights[key] = _hash(self._model(method, steps))
+            self.weights[key] = self._model(method, steps).fingerprint()
         return self.weights[key]
 
     def _model(self, method: str, steps: int) -> PictureModel:
@@ -235,14 +235,6 @@ def _undistilled(run: Path, manifest: dict[str, Any], device: str) -> PictureMod
     converted = manifest["stages"][0]["stage"] == chain_manifest.CONVERT
     place = run / chain_manifest.STAGES / chain_manifest.CONVERT if converted else run / chain_manifest.TEACHER
     return loading.load(place, device)
-
-
-def _hash(model: PictureModel) -> str:
-    """Of what decides samples: the configuration and the weights."""
-    digest = hashlib.sha256(repr((model.config, model.shape, model.num_levels)).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def compute(run: Path) -> tuple[float, float]:

@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "students of a diffusion model that take ever fewer steps (progressive distillation)",
     ),
     "sample": ("experiments.sample:sample_command", "pictures from a trained diffusion model"),
+    "restore": (
+        "experiments.restore:restore_command",
+        "pictures made anew: enlarged, coloured, filled, continued, cleaned of JPEG",
+    ),
     "video": ("experiments.video:video_command", "write a clip with attention maps"),
     "attention": (
         "experiments.attention:attention_command",

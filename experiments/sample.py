@@ -65,7 +65,7 @@ def sample_command(args: list[str]) -> int:
     if command.n * model.dims > MOST_BYTES:
         most = MOST_BYTES // model.dims
         raise ValueError(f"-n must be at most {most:,} for pictures of this size (4 GiB), got {command.n}")
-    label = _labels(command, model)
+    label = labels(command.label, command.n, model)
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
     steps, sampler = command.steps or model.steps, command.sampler or model.sampler
@@ -99,22 +99,23 @@ def _check(command: SampleCommand) -> None:
             raise ValueError(f"cannot write {path.name!r}; allowed suffix: {suffix}")
 
 
-def _labels(command: SampleCommand, model: "PictureModel") -> Any:
-    """int64 [n], or None for an unconditional model."""
+def labels(label: str | None, n: int, model: "PictureModel") -> Any:
+    """int64 [n] of a class by name or number, or of each class in turn; None for an unconditional model. Raises
+    ValueError for a class that does not exist."""
     import torch
 
     count, names = model.config.net.classes, list(model.meta["classes"])
     if not count:
-        if command.label is not None:
-            raise ValueError(f"--label {command.label!r} has no meaning here: the model was trained without classes")
+        if label is not None:
+            raise ValueError(f"--label {label!r} has no meaning here: the model was trained without classes")
         return None
-    if command.label is None:
-        return torch.arange(command.n) % count
-    if command.label in names:
-        return torch.full((command.n,), names.index(command.label))
-    if command.label.isdecimal() and int(command.label) < count:
-        return torch.full((command.n,), int(command.label))
-    raise ValueError(f"label {command.label!r} does not exist; allowed: {', '.join(names)}, or 0 to {count - 1}")
+    if label is None:
+        return torch.arange(n) % count
+    if label in names:
+        return torch.full((n,), names.index(label))
+    if label.isdecimal() and int(label) < count:
+        return torch.full((n,), int(label))
+    raise ValueError(f"label {label!r} does not exist; allowed: {', '.join(names)}, or 0 to {count - 1}")
 
 
 def draw(

@@ -26,7 +26,7 @@ from generative.noise import Source
 from generative.pixels import check_levels, scale
 from generative.samplers import SAMPLERS, Callback, sample_x0
 from generative.schedules import Schedule, ScheduleConfig, linear_betas
-from generative.tiling import tiled
+from generative.tiling import corners, tiled
 
 CLEANEST = 30.0
 """The largest log_snr that is trained: p(gamma) reaches 1, where there is no noise to predict."""
@@ -256,16 +256,21 @@ class ImageToImage(PictureModel):
         if steps < 1:
             raise ValueError(f"steps must be positive, got {steps}")
         size = cond["image"].shape[-2:]
+        if min(size) < (least := 2 ** (len(self.config.net.multipliers) - 1)):
+            raise ValueError(
+                f"a picture of {size[1]} x {size[0]} is too small: this network halves it to 1/{least} of its sides"
+            )
         cond = {name: self._continued(value) if value.ndim == 4 else value for name, value in cond.items()}
-        denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first)
-        denoise = tiled(denoise, (self.shape[1], self.shape[2]), overlap)
+        shape, side = tuple(cond["image"].shape), (self.shape[1], self.shape[2])
+        tiles = len(corners((shape[-2], shape[-1]), side, overlap))
+        denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first * tiles)
+        denoise = tiled(denoise, side, overlap)
         places = torch.linspace(1, 0, steps, dtype=torch.float64, device=self.device)
         log_snrs = (schedule or self.sampling_schedule)(places)
         log_snrs = torch.cat([log_snrs, log_snrs[-1:] + 1])  # the last step gives x0_hat, wherever it leads
         settings: dict[str, Any] = {"cond": cond, "callback": callback, **options}
         if sampler == "ancestral":
             settings = {"variance": self.config.variance, **settings}
-        shape = tuple(cond["image"].shape)
         drawn = self._drawn(sampler, denoise, shape, log_snrs, settings, seed=seed, first=first)
         return drawn[..., : size[0], : size[1]]
 

@@ -4,6 +4,7 @@ A paper's model is a subclass that says how a batch becomes a loss. Training, ch
 this class alone.
 """
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -75,6 +76,13 @@ class PictureModel(nn.Module, ABC):
     def sampling_schedule(self) -> Schedule:
         """Where the steps of a sampler look best."""
         return schedules.cosine_like(self.schedule)
+
+    def fingerprint(self) -> str:
+        """A hash of what decides samples: the configuration and the weights."""
+        digest = hashlib.sha256(repr((self.config, self.shape, self.num_levels)).encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def parameter_groups(self) -> list[tuple[str, list[nn.Parameter], str]]:
         """(name, parameters, "network" or "schedule") of what is trained."""

@@ -1,0 +1,55 @@
+"""A page of pictures for a person: a row for each, with what was given, what was made of it, and the original."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+BOX, GAP, HEAD, NAME = 192, 4, 22, 16
+"""Pixels of a picture's place, of the space between places, of the headings, and of a row's name."""
+MOST_ROWS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One picture. All are uint8 [H, W, 3], of any size."""
+
+    name: str
+    given: np.ndarray
+    made: list[np.ndarray]
+    original: np.ndarray | None = None
+
+
+def sheet(rows: list[Row], titles: tuple[str, ...] = ()) -> np.ndarray:
+    """At most MOST_ROWS rows under headings: uint8 [H, W, 3]. titles: of the columns of `made`."""
+    rows = rows[:MOST_ROWS]
+    made = max(len(row.made) for row in rows)
+    has_original = any(row.original is not None for row in rows)
+    titles = titles or (("sample",) if made == 1 else tuple(f"sample {i + 1}" for i in range(made)))
+    heads = ("given", *titles, *(("original",) if has_original else ()))
+    width = GAP + len(heads) * (BOX + GAP)
+    canvas = Image.new("RGB", (width, HEAD + len(rows) * (BOX + NAME + GAP)), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for column, head in enumerate(heads):
+        pen.text((GAP + column * (BOX + GAP) + BOX // 2, HEAD // 2), head, font=font, fill="black", anchor="mm")
+    for number, row in enumerate(rows):
+        top = HEAD + number * (BOX + NAME + GAP)
+        pen.text((GAP, top + NAME // 2), row.name[:80], font=font, fill=(90, 90, 90), anchor="lm")
+        pictures = [row.given, *row.made, *[None] * (made - len(row.made)), row.original]
+        for column, picture in enumerate(pictures[: len(heads)]):
+            if picture is not None:
+                shown = _fitted(picture)
+                left = GAP + column * (BOX + GAP) + (BOX - shown.width) // 2
+                canvas.paste(shown, (left, top + NAME + (BOX - shown.height) // 2))
+    return np.asarray(canvas)
+
+
+def _fitted(picture: np.ndarray) -> Image.Image:
+    """In its place: small pictures enlarged by repeating their pixels, large ones reduced."""
+    image = Image.fromarray(picture)
+    times = BOX // max(image.size)
+    if times >= 1:
+        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    scale = BOX / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
