@@ -129,6 +129,8 @@ def _task(command: RestoreCommand, model: ImageToImage) -> str:
         raise ValueError(f"this model was trained to {', '.join(known)}, not to {task}")
     if command.mask is not None and task != "inpaint":
         raise ValueError(f"--mask is for inpaint, not for {task}")
+    if command.level and not hasattr(model.config, "augmentation"):
+        raise ValueError("--level is for a stage of a cascade that was trained with noise on what it is given")
     if task == "inpaint" and command.mask is None and not command.spoil:
         raise ValueError("inpaint needs --mask M.png, white where the picture is to be made anew (or --spoil)")
     return task
