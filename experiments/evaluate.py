@@ -18,10 +18,13 @@ def eval_command(args: list[str]) -> int:
         from experiments.evaluate_chain import eval_command as score
 
         return score(args)
-    if any(halves.name_at(path) == halves.GENERATIVE for path in paths):
+    generative = [path for path in paths if halves.name_at(path) == halves.GENERATIVE]
+    if generative:
         from experiments.evaluate_generative import eval_command as measure
+        from experiments.evaluate_restoration import eval_command as compare
+        from experiments.evaluate_restoration import restores
 
-        return measure(args)
+        return compare(args) if restores(generative[0]) else measure(args)
     from experiments.evaluate_marl import eval_command as play
 
     return play(args)
@@ -30,8 +33,11 @@ def eval_command(args: list[str]) -> int:
 def _both_helps(args: list[str]) -> int:
     from experiments.evaluate_generative import eval_command as measure
     from experiments.evaluate_marl import eval_command as play
+    from experiments.evaluate_restoration import eval_command as compare
 
-    for what, command in (("a team", play), ("a diffusion model", measure)):
+    for what, command in (
+        ("a team", play), ("a diffusion model", measure), ("models of pictures given pictures", compare)
+    ):  # fmt: skip
         say(f"\n=== {what}")
         try:
             command(args)

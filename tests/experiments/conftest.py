@@ -73,3 +73,22 @@ def tandem(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
         return int(status), out.out, out.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def restorers(picture_folder: Callable[[int, int], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Finished runs of a few steps on 16 x 16 colour pictures."""
+    from experiments import presets
+    from experiments.train import train_run
+    from generative.data import DataConfig
+
+    data, made = DataConfig(name="folder", path=str(picture_folder(16, 3)), holdout=0.4), {}
+    for name, fields in (
+        ("sr3-photos64", {"low": 4}),
+        ("palette-all64", {"tasks": ("colorize", "inpaint", "jpeg")}),
+        ("palette-uncrop64", {}),
+    ):
+        config = presets.get(f"tiny-{name}").make()
+        config = replace(config, data=data, model=replace(config.model, inference_steps=2, **fields))
+        made[name] = train_run(f"tiny-{name}", config, tmp_path_factory.mktemp("runs"), plain=True)
+    return made

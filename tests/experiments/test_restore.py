@@ -1,6 +1,5 @@
 """`tandem restore`: pictures of every kind and size, folders, masks, panoramas, and sentences for what does not fit."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +8,8 @@ import torch
 from PIL import Image
 
 import generative
-from experiments import contact_sheet, presets
-from experiments.train import train_run
+from experiments import contact_sheet
 from generative import noise
-from generative.data import DataConfig
-
-
-@pytest.fixture(scope="session")
-def runs(picture_folder, tmp_path_factory) -> dict[str, Path]:
-    """Finished runs of a few steps on 16 x 16 colour pictures."""
-    data, made = DataConfig(name="folder", path=str(picture_folder(16, 3)), holdout=0.2), {}
-    for name, fields in (
-        ("sr3-photos64", {"low": 4}),
-        ("palette-all64", {"tasks": ("colorize", "inpaint", "jpeg")}),
-        ("palette-uncrop64", {}),
-    ):
-        config = presets.get(f"tiny-{name}").make()
-        config = replace(config, data=data, model=replace(config.model, inference_steps=2, **fields))
-        made[name] = train_run(f"tiny-{name}", config, tmp_path_factory.mktemp("runs"), plain=True)
-    return made
 
 
 def picture(path: Path, width: int = 20, height: int = 16, mode: str = "RGB") -> Path:
@@ -42,17 +24,17 @@ def opened(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def test_a_run_shows_what_was_given_beside_what_was_made(runs) -> None:
-    sheet = opened(next(runs["sr3-photos64"].glob("media/samples-*.png")))
+def test_a_run_shows_what_was_given_beside_what_was_made(restorers) -> None:
+    sheet = opened(next(restorers["sr3-photos64"].glob("media/samples-*.png")))
     assert sheet.shape[1] == 3 * (64 + 2) + 2  # given, sample, original
-    assert "eval/psnr" in (runs["sr3-photos64"] / "metrics.jsonl").read_text()
+    assert "eval/psnr" in (restorers["sr3-photos64"] / "metrics.jsonl").read_text()
 
 
-def test_an_enlarged_picture_is_the_models_own(runs, tandem, tmp_path) -> None:
+def test_an_enlarged_picture_is_the_models_own(restorers, tandem, tmp_path) -> None:
     source, out = picture(tmp_path / "in.png"), tmp_path / "out.png"
-    status, said, err = tandem("restore", runs["sr3-photos64"], source, "-o", out, "--steps", 3, "--seed", 5)
+    status, said, err = tandem("restore", restorers["sr3-photos64"], source, "-o", out, "--steps", 3, "--seed", 5)
     assert status == 0, err
-    model = generative.load(runs["sr3-photos64"])
+    model = generative.load(restorers["sr3-photos64"])
     low = torch.from_numpy(opened(source).transpose(2, 0, 1).copy())[None]
     tiles = 9 * 7
     expected = model.restore(low, seed=noise.mix(5, 0), draw={"steps": 3, "chunk": min(16, tiles)})
@@ -61,21 +43,21 @@ def test_an_enlarged_picture_is_the_models_own(runs, tandem, tmp_path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out-sheet.png", "out.png"]
 
 
-def test_several_answers_differ_and_do_not_depend_on_their_number(runs, tandem, tmp_path) -> None:
+def test_several_answers_differ_and_do_not_depend_on_their_number(restorers, tandem, tmp_path) -> None:
     source = picture(tmp_path / "in.png", 4, 4)
-    assert tandem("restore", runs["sr3-photos64"], source, "-o", tmp_path / "a.png", "-n", 3)[0] == 0
+    assert tandem("restore", restorers["sr3-photos64"], source, "-o", tmp_path / "a.png", "-n", 3)[0] == 0
     answers = [opened(tmp_path / f"a-{i}.png") for i in (1, 2, 3)]
     assert all(answer.shape == (16, 16, 3) for answer in answers)
     assert not np.array_equal(answers[0], answers[1])
     assert (tmp_path / "a-sheet.png").is_file()
 
 
-def test_known_pixels_stay_and_the_hole_is_filled(runs, tandem, tmp_path) -> None:
+def test_known_pixels_stay_and_the_hole_is_filled(restorers, tandem, tmp_path) -> None:
     source, hole = picture(tmp_path / "in.png", 37, 21), np.zeros((21, 37), np.uint8)
     hole[5:12, 10:30] = 255
     Image.fromarray(hole).save(tmp_path / "mask.png")
     status, _, err = tandem(
-        "restore", runs["palette-all64"], source, "--task", "inpaint", "--mask", tmp_path / "mask.png", "-o",
+        "restore", restorers["palette-all64"], source, "--task", "inpaint", "--mask", tmp_path / "mask.png", "-o",
         tmp_path / "out.png",
     )  # fmt: skip
     assert status == 0, err
@@ -85,10 +67,10 @@ def test_known_pixels_stay_and_the_hole_is_filled(runs, tandem, tmp_path) -> Non
 
 
 @pytest.mark.parametrize(("side", "shape"), [("right", (16, 36, 3)), ("top", (32, 20, 3)), ("all", (32, 36, 3))])
-def test_a_panorama_continues_the_picture(side: str, shape, runs, tandem, tmp_path) -> None:
+def test_a_panorama_continues_the_picture(side: str, shape, restorers, tandem, tmp_path) -> None:
     source, times = picture(tmp_path / "in.png"), 1 if side == "all" else 2
     status, _, err = tandem(
-        "restore", runs["palette-uncrop64"], source, "--side", side, "--times", times, "-o", tmp_path / "out.png"
+        "restore", restorers["palette-uncrop64"], source, "--side", side, "--times", times, "-o", tmp_path / "out.png"
     )
     assert status == 0, err
     after = opened(tmp_path / "out.png")
@@ -98,9 +80,9 @@ def test_a_panorama_continues_the_picture(side: str, shape, runs, tandem, tmp_pa
 
 
 @pytest.mark.parametrize("task", ["colorize", "inpaint", "jpeg"])
-def test_an_intact_picture_is_spoiled_first(task: str, runs, tandem, tmp_path) -> None:
+def test_an_intact_picture_is_spoiled_first(task: str, restorers, tandem, tmp_path) -> None:
     source = picture(tmp_path / "in.png", 16, 16)
-    args = ["restore", runs["palette-all64"], source, "--task", task, "--spoil", "-o"]
+    args = ["restore", restorers["palette-all64"], source, "--task", task, "--spoil", "-o"]
     for name in ("a.png", "b.png"):
         assert tandem(*args, tmp_path / name)[0] == 0
     assert np.array_equal(opened(tmp_path / "a.png"), opened(tmp_path / "b.png"))
@@ -117,24 +99,26 @@ def test_an_intact_picture_is_spoiled_first(task: str, runs, tandem, tmp_path) -
         ("L", "png", ""),
     ],
 )
-def test_other_kinds_of_pictures_are_converted_with_a_word(mode: str, ending: str, word: str, runs, tandem, tmp_path):
+def test_other_kinds_of_pictures_are_converted_with_a_word(
+    mode: str, ending: str, word: str, restorers, tandem, tmp_path
+):
     source = tmp_path / f"in.{ending}"
     if mode == "I;16":
         Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(source)
     else:
         picture(source, 8, 8, mode)
-    status, out, err = tandem("restore", runs["sr3-photos64"], source, "-o", tmp_path / "out.png")
+    status, out, err = tandem("restore", restorers["sr3-photos64"], source, "-o", tmp_path / "out.png")
     assert status == 0, err
     assert word in out
     assert opened(tmp_path / "out.png").shape == (32, 32, 3)
 
 
-def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(runs, tandem, tmp_path) -> None:
+def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, tandem, tmp_path) -> None:
     for number in range(3):
         picture(tmp_path / "in" / f"{number}.png", 4 + number, 5)
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
     out = tmp_path / "out"
-    args = ["restore", runs["sr3-photos64"], tmp_path / "in", "-o", out]
+    args = ["restore", restorers["sr3-photos64"], tmp_path / "in", "-o", out]
     status, said, err = tandem(*args)
     assert status == 0, err
     assert "broken.png cannot be read as a picture: no picture of a known format: left out" in said
@@ -151,12 +135,12 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(runs, tandem
     assert "other settings made" in tandem(*args)[2]
 
 
-def test_what_does_not_fit(runs, trained, tandem, tmp_path) -> None:
+def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
     source, small = picture(tmp_path / "in.png"), picture(tmp_path / "small.png", 1, 1)
     Image.fromarray(np.zeros((16, 20), np.uint8)).save(tmp_path / "empty.png")
     Image.fromarray(np.full((9, 20), 255, np.uint8)).save(tmp_path / "short.png")
     (tmp_path / "none").mkdir()
-    palette, sr3 = runs["palette-all64"], runs["sr3-photos64"]
+    palette, sr3 = restorers["palette-all64"], restorers["sr3-photos64"]
     inpaint = [palette, source, "--task", "inpaint"]
     for args, says in (
         ([trained, source], "draws pictures of its own, it restores none: tandem sample"),
@@ -170,7 +154,7 @@ def test_what_does_not_fit(runs, trained, tandem, tmp_path) -> None:
         ([*inpaint, "--mask", tmp_path / "short.png"], "the mask is 20 x 9, the picture 20 x 16"),
         ([*inpaint, "--mask", tmp_path / "no.png"], "there is no file"),
         ([sr3, source, "--mask", source], "--mask is for inpaint, not for upscale"),
-        ([runs["palette-uncrop64"], small], "a picture of 9 x 1 is too small"),
+        ([restorers["palette-uncrop64"], small], "a picture of 9 x 1 is too small"),
         ([sr3, source, "--output", tmp_path / "x.jpg"], "--output must end in .png"),
         ([sr3, source, "--sampler", "euler"], "sampler 'euler' does not exist"),
         ([sr3, source, "-n", 0], "--n must be from 1 to 64, got 0"),

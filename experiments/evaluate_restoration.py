@@ -1,0 +1,224 @@
+"""`tandem eval` of models of pictures given pictures: beside one another, a simple method, and the originals."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+import generative
+from agents.reading import reading
+from experiments import files, flags, restoration_page, simple_methods
+from experiments.data import load_set
+from experiments.progress import Steps
+from experiments.restoration_judge import AT_ONCE, FLOOR, Asked, Judge
+from generative import config as configs
+from generative import loading, noise, watch
+from generative.config import Device
+from generative.data import ImageSet
+from generative.image_to_image import ImageToImage, ImageToImageConfig
+from generative.papers.cascade import CascadeStage
+from generative.papers.palette import MASKED, Palette, degrade
+from generative.papers.sr3 import reduced
+from generative.samplers import SAMPLERS
+from generative.train import pick_device
+
+EXAMPLE = "tandem eval runs/sr3-photos64/TIME-0 runs/sr3-photos64-regression/TIME-0 --images 1000 --output page"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestorationEvalCommand:
+    """Flags of `tandem eval` of models that restore or enlarge pictures."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Runs of the same task on the same pictures: a diffusion model, its regression baseline, a generalist."""
+    task: Literal["colorize", "inpaint", "uncrop", "jpeg", "upscale"] | None = None
+    """What they are asked to do; the first one's own task if it has one."""
+    images: int = 1000
+    """Test pictures, evenly spread; half of the test pictures if there are fewer than twice as many."""
+    answers: int = 1
+    """Answers for each of the first `answers_images` pictures; two or more measure how much they differ."""
+    answers_images: int = 100
+    """Pictures with several answers."""
+    level: float = 0.0
+    """Stages of a cascade: s of the noise that is added to what is enlarged."""
+    steps: int | None = None
+    """Denoising steps of each; as configured if omitted."""
+    sampler: str | None = None
+    """ancestral, ddim, heun or dpm++; ancestral if omitted."""
+    seed: int = 0
+    """Of the noise, and of what is done to the pictures."""
+    features: str = "inception"
+    """Features of KID, FID and perceptual distance: inception (fetched once), random, or a TorchScript file."""
+    perceptual: bool = True
+    """Measure LPIPS, for pictures of 31 pixels or more."""
+    classifier: bool = True
+    """Measure what EfficientNet-Lite0 says of answers and originals."""
+    data_path: str | None = None
+    """Where the pictures lie now, for sets that are placed by hand; as in training if omitted."""
+    device: Device = "auto"
+    """Where to run."""
+    output: Path | None = None
+    """Folder of the page, its contact sheet, and the numbers as JSON; scores/ of the first run if omitted."""
+
+
+def eval_command(args: list[str]) -> int:
+    """Measures restored pictures beside a simple method and the originals, on pictures that were not trained on."""
+    command = flags.parse(
+        RestorationEvalCommand, args, prog="tandem eval", example=EXAMPLE, about=eval_command.__doc__ or ""
+    )  # fmt: skip
+    _check(command)
+    models = {name: _load(run, command) for name, run in zip(_names(command.runs), command.runs, strict=True)}
+    first, task = next(iter(models.values())), _task(command, models)
+    output = command.output or Path(command.runs[0]) / "scores"
+    flags.check_writable(output / "restoration.md")
+    config = configs.from_json(first.meta["config"])
+    if command.data_path is not None:
+        config = replace(config, data=replace(config.data, path=command.data_path))
+    images = load_set(config.data, "test")
+    if images.shape != first.shape or images.num_levels != first.num_levels:
+        raise ValueError(f"{images.name} has pictures {images.shape}, the model was trained on {first.shape}")
+    asked, others = _ask(command, images, first, task)
+    judge = Judge(
+        asked, first.num_levels, pick_device(command.device), features=command.features,
+        perceptual=command.perceptual, classifier=command.classifier,
+    )  # fmt: skip
+    made = {name: _answers(command, output / "answers", name, model, asked) for name, model in models.items()}
+    simple = simple_methods.simple(task, asked.given, asked.mask, first.factor)
+    some = min(command.answers_images, len(asked.originals))
+    rows = [
+        *(judge.score(name, x[0], x[:, :some]) for name, x in made.items()),
+        *(judge.score(name, x) for name, x in simple.items()),
+        judge.score(FLOOR, others),
+    ]
+    said = f"tandem eval {' '.join(command.runs)} --task {task} --images {command.images} --seed {command.seed}"
+    restoration_page.write(output, said, judge, rows, {**{name: x[0] for name, x in made.items()}, **simple})
+    return 0
+
+
+def restores(run: str) -> bool:
+    """Whether a run, checkpoint or model is of this kind; False for what cannot be read: whoever loads it says why."""
+    try:
+        about = json.loads(loading.files(run)[0])
+        return isinstance(configs.from_json(about["config"]).model, ImageToImageConfig)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _check(command: RestorationEvalCommand) -> None:
+    if not command.runs:
+        raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
+    for name, least in (("images", 8), ("answers", 1), ("answers_images", 1), ("steps", 1), ("seed", 0)):
+        value = getattr(command, name)
+        if value is not None and not least <= value <= 1_000_000:
+            raise ValueError(f"--{name.replace('_', '-')} must be from {least} to 1,000,000, got {value}")
+    if command.sampler is not None and command.sampler not in SAMPLERS:
+        raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
+
+
+def _names(runs: tuple[str, ...]) -> list[str]:
+    """What runs are called in the table: their presets, or where those are the same their folders."""
+    presets = [Path(run).resolve().parent.name for run in runs]
+    folders = [f"{preset}/{Path(run).resolve().name}" for preset, run in zip(presets, runs, strict=True)]
+    if len(set(folders)) < len(folders):
+        raise ValueError("a run is named twice")
+    return presets if len(set(presets)) == len(presets) else folders
+
+
+def _load(run: str, command: RestorationEvalCommand) -> ImageToImage:
+    model = generative.load(run, pick_device(command.device))
+    if not isinstance(model, ImageToImage):
+        raise ValueError(f"{run} draws pictures of its own, it makes no table with models that restore some")
+    return model
+
+
+def _task(command: RestorationEvalCommand, models: dict[str, ImageToImage]) -> str:
+    """The task. Raises ValueError where a model was not trained for it, or for other pictures than the first."""
+    (first_name, first), *others = models.items()
+    known = _tasks(first)
+    task = command.task or (known[0] if len(known) == 1 else None)
+    if task is None:
+        raise ValueError(f"{first_name} knows several tasks: name one with --task: {', '.join(known)}")
+    for name, model in models.items():
+        if task not in _tasks(model):
+            raise ValueError(f"{name} was trained to {', '.join(_tasks(model))}, not to {task}")
+    for name, model in others:
+        for what in ("shape", "num_levels", "factor"):
+            if getattr(model, what) != getattr(first, what):
+                raise ValueError(
+                    f"{name} makes no table with {first_name}: "
+                    f"its {what} is {getattr(model, what)}, not {getattr(first, what)}"
+                )
+    return task
+
+
+def _tasks(model: ImageToImage) -> tuple[str, ...]:
+    return model.config.tasks if isinstance(model, Palette) else ("upscale",)
+
+
+def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: ImageToImage, asked: Asked) -> Tensor:
+    """uint8 [k, N, C, H, W]; of the answers after the first, pictures beyond `answers_images` are 0. What an earlier
+    call left is read."""
+    words = [
+        model.fingerprint(),
+        asked.task,
+        command.level,
+        command.steps or model.steps,
+        command.sampler or model.sampler,
+    ]
+    words += [command.seed, len(asked.originals), command.answers, command.answers_images]
+    path = folder / f"{name.replace('/', '-')}-{'-'.join(map(str, words)).replace('+', 'p')}.npz"
+    shape = command.answers, *asked.originals.shape
+    if path.exists():
+        with reading(path, "answers (remove it to have them made anew)"), np.load(path, allow_pickle=False) as file:
+            found = file["pictures"]
+            if found.dtype != np.uint8 or found.shape != shape:
+                raise ValueError(f"it holds other answers than {shape}")
+        return torch.from_numpy(found)
+    made, count = torch.zeros(shape, dtype=torch.uint8), len(asked.originals)
+    parts = [(0, first) for first in range(0, count, AT_ONCE)]
+    some = min(command.answers_images, count)
+    parts += [(k, first) for k in range(1, command.answers) for first in range(0, some, AT_ONCE)]
+    draw: dict[str, Any] = {"steps": command.steps, "sampler": command.sampler}
+    with Steps(name, len(parts)) as progress:
+        for number, (k, first) in enumerate(parts):
+            rows = slice(first, min(first + AT_ONCE, count if k == 0 else some))
+            label = asked.label[rows] if model.config.net.classes else None
+            options: dict[str, Any] = {"seed": noise.mix(command.seed, k), "first": first, "label": label, "draw": draw}
+            made[k, rows] = model.restore(asked.given[rows], **options, **_wanted(model, command, asked, rows)).cpu()
+            progress.update(number + 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.whole(path) as temporary:
+        np.savez_compressed(temporary, pictures=made.numpy())
+    return made
+
+
+def _wanted(model: ImageToImage, command: RestorationEvalCommand, asked: Asked, rows: slice) -> dict[str, Any]:
+    if isinstance(model, Palette):
+        return {"task": asked.task, "mask": None if asked.mask is None else asked.mask[rows, 0]}
+    return {"level": command.level} if isinstance(model, CascadeStage) else {}
+
+
+def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage, task: str) -> tuple[Asked, Tensor]:
+    """What all methods are given, and as many other originals."""
+    count = min(command.images, len(images) // 2)
+    if count < 8:
+        raise ValueError(f"{images.name} has {len(images)} test pictures: too few for a table, which needs 16")
+    every = watch.chosen(images, 2 * count)
+    chosen, others = every[::2], every[1::2]
+    batch, names = images.batch(chosen), images.groups()
+    x, mask = batch["x"], None
+    if isinstance(first, Palette):
+        sources = noise.per_example(noise.mix(command.seed, noise.DEGRADATION), range(count))
+        found = degrade(x, (task,), sources)
+        mask = found["mask"] if task in MASKED else None
+        given = first.levels(found["image"]) if mask is None else torch.where(mask > 0, 0, x)
+    else:
+        given = reduced(x, first.shape[1] // first.factor, first.num_levels)
+    groups = [names[i] for i in chosen.tolist()]
+    asked = Asked(task=task, originals=x, label=batch["label"], groups=groups, given=given, mask=mask)
+    return asked, images.batch(others)["x"]

@@ -1,0 +1,138 @@
+"""What restored pictures are given, and what networks say of the answers beside the originals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.progress import Lines, Steps
+from experiments.sample_quality import network
+from generative.metrics import fid, lpips, pictures, restoration
+from generative.metrics.bits import mean_and_se
+from generative.metrics.classifier import efficientnet_lite0
+from generative.metrics.features import extract, to_bytes
+
+FLOOR = "other originals (floor)"
+SMALLEST_SSIM, SMALLEST_DIVERSITY, SMALLEST_LPIPS = 11, 21, 31
+"""Sides in pixels below which SSIM, SSIM at several scales, and LPIPS measure nothing."""
+AT_ONCE = 64
+"""Pictures that go through a network together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What all methods are given."""
+
+    task: str
+    originals: Tensor
+    """uint8 [N, C, H, W]"""
+    label: Tensor
+    """int64 [N]"""
+    groups: list[str]
+    """What each picture is from."""
+    given: Tensor
+    """uint8 [N, C, h, w], as a person would see it; holes are 0."""
+    mask: Tensor | None
+    """[N, 1, H, W], 1 where pixels are to be made; None where all are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One line of the table. Each measure is (mean, standard error); None where it was not measured."""
+
+    name: str
+    psnr: tuple[float, float] | None
+    ssim: tuple[float, float] | None
+    consistency: tuple[float, float] | None
+    lpips: tuple[float, float] | None
+    kid: tuple[float, float]
+    fid: float
+    distance: tuple[float, float] | None
+    agreement: tuple[float, float] | None
+    inception_score: float | None
+    lpips_between: tuple[float, float] | None = None
+    ssim_between: tuple[float, float] | None = None
+
+
+class Judge:
+    """Networks, and what they say of the originals."""
+
+    def __init__(
+        self, asked: Asked, num_levels: int, device: str, *, features: str, perceptual: bool, classifier: bool
+    ) -> None:
+        """features: name or file of a network; perceptual, classifier: whether LPIPS and classes are measured."""
+        self.asked, self.num_levels, self.device = asked, num_levels, device
+        self.net = network(features, device)
+        self.perceptual = self.classifier = None
+        with Lines("networks") as tell:
+            if perceptual and min(asked.originals.shape[2:]) >= SMALLEST_LPIPS:
+                tell("LPIPS, fetched once")
+                self.perceptual = lpips.lpips(device=device)
+            if classifier:
+                tell("EfficientNet-Lite0, fetched once")
+                self.classifier = efficientnet_lite0(device=device)
+        self.features, self.logits = self._features("originals", asked.originals), self._logits(asked.originals)
+
+    def score(self, name: str, made: Tensor, between: Tensor | None = None) -> Scores:
+        """made: uint8 [N, C, H, W]; between: [k, M, C, H, W], several answers for some pictures."""
+        asked, levels = self.asked, self.num_levels
+        features = self._features(name, made)
+        logits, other = self._logits(made), name == FLOOR
+        found: dict[str, Any] = {"psnr": None, "ssim": None, "consistency": None, "lpips": None, "distance": None}
+        if not other:
+            mask = torch.ones_like(made[:, :1]) if asked.mask is None else asked.mask
+            found["psnr"] = self._mean(restoration.hidden_psnr(made, asked.originals, mask, levels).clamp_max(100))
+            if min(made.shape[2:]) >= SMALLEST_SSIM:
+                found["ssim"] = self._mean(pictures.ssim(made, asked.originals, levels))
+            if made.shape[2:] != asked.given.shape[2:]:
+                found["consistency"] = self._mean(1e5 * restoration.consistency(made, asked.given, levels))
+            if self.perceptual is not None:
+                found["lpips"] = self._mean(lpips.distance(self.perceptual, made, asked.originals, num_levels=levels))
+            found["distance"] = self._mean(restoration.perceptual_distance(features, self.features))
+        agreement = score = None
+        if logits is not None and self.logits is not None:
+            score = restoration.inception_score(logits)
+            if not other:
+                agreement = self._mean(restoration.agreement(logits, self.logits))
+        return Scores(
+            name=name, kid=fid.kid(features, self.features), fid=fid.fid(features, self.features), **found,
+            agreement=agreement, inception_score=score, **self._between(between),
+        )  # fmt: skip
+
+    def _between(self, answers: Tensor | None) -> dict[str, Any]:
+        """How much answers for the same picture differ: LPIPS of each and the next, MS-SSIM of the first and others."""
+        if answers is None or len(answers) < 2:
+            return {}
+        groups = self.asked.groups[: answers.shape[1]]
+        found = {}
+        if min(answers.shape[-2:]) >= SMALLEST_DIVERSITY:
+            found["ssim_between"] = mean_and_se(restoration.diversity(answers, self.num_levels), groups)
+        if self.perceptual is not None:
+            pairs = [lpips.distance(self.perceptual, a, b, num_levels=self.num_levels) for a, b in pairwise(answers)]
+            found["lpips_between"] = mean_and_se(torch.stack(pairs).mean(0), groups)
+        return found
+
+    def _mean(self, values: Tensor) -> tuple[float, float]:
+        return mean_and_se(values, self.asked.groups)
+
+    def _features(self, name: str, x: Tensor) -> Tensor:
+        return self._in_parts(
+            f"features of {name}", x, lambda part: extract(self.net, part, num_levels=self.num_levels)
+        )
+
+    def _logits(self, x: Tensor) -> Tensor | None:
+        net = self.classifier
+        if net is None:
+            return None
+        return self._in_parts("classes", x, lambda part: net(to_bytes(part, self.num_levels).to(self.device)).cpu())
+
+    def _in_parts(self, what: str, x: Tensor, net: Callable[[Tensor], Tensor]) -> Tensor:
+        found = []
+        with Steps(what, len(x)) as progress, torch.no_grad():
+            for part in x.split(AT_ONCE):
+                found.append(net(part))
+                progress.update(sum(map(len, found)))
+        return torch.cat(found)

@@ -1,0 +1,95 @@
+"""What came out of restoring pictures, as a page: a table, and a contact sheet."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from experiments import contact_sheet, files, markdown
+from experiments.flags import say
+from experiments.pictures import to_rgb
+from experiments.restoration_judge import Asked, Judge, Scores
+from generative.metrics.statistics import describe
+
+SHOWN = 10
+"""Rows of the contact sheet."""
+MEASURES = {
+    "psnr": ("PSNR, dB", 2),
+    "ssim": ("SSIM", 3),
+    "consistency": ("consistency, 1e-5", 2),
+    "lpips": ("LPIPS", 4),
+    "kid": ("KID", 5),
+    "fid": ("FID", 2),
+    "distance": ("perceptual distance", 2),
+    "agreement": ("same class", 3),
+    "inception_score": ("class score", 2),
+    "lpips_between": ("LPIPS between answers", 4),
+    "ssim_between": ("MS-SSIM between answers", 3),
+}
+"""Measure -> heading, digits."""
+
+
+def _cell(value: Any, digits: int) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, (int, float)):
+        return f"{value:.{digits}f}"
+    mean, se = value
+    return f"{mean:.{digits}f} ± {1.96 * se:.{digits}f}"
+
+
+def table(rows: list[Scores]) -> list[list[str]]:
+    """The head and a line for each method; measures that nobody has are left out."""
+    shown = [name for name in MEASURES if any(getattr(row, name) is not None for row in rows)]
+    lines = [[_cell(getattr(row, name), MEASURES[name][1]) for name in shown] for row in rows]
+    return [
+        ["", *(MEASURES[name][0] for name in shown)],
+        *([row.name, *line] for row, line in zip(rows, lines, strict=True)),
+    ]
+
+
+def sheet(asked: Asked, made: dict[str, Tensor], num_levels: int) -> np.ndarray:
+    """Some of the pictures, evenly spread: given, each method's answer, the original."""
+
+    def rgb(k: Tensor) -> np.ndarray:
+        return to_rgb(k, num_levels)
+
+    rows = []
+    for i in range(0, len(asked.originals), max(1, len(asked.originals) // SHOWN)):
+        given = (
+            asked.given[i] if asked.mask is None else torch.where(asked.mask[i] > 0, num_levels // 2, asked.given[i])
+        )
+        answers, name = [rgb(x[i]) for x in made.values()], asked.groups[i].rpartition("/")[2]
+        rows.append(contact_sheet.Row(name=name, given=rgb(given), made=answers, original=rgb(asked.originals[i])))
+    return contact_sheet.sheet(rows[:SHOWN], tuple(made))
+
+
+def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: dict[str, Tensor]) -> None:
+    """restoration.md, restoration.json and sheet.png of the folder, and the table on the terminal. command: that was
+    given; made: uint8 [N, C, H, W] of each method."""
+    from experiments.tracking import write_png  # imports TensorBoard
+
+    asked, lines = judge.asked, table(rows)
+    about = (
+        f"{asked.task}: {len(asked.originals):,} test pictures of {len(set(asked.groups)):,} groups, mean ± 1.96 "
+        f"standard errors over groups (KID: over blocks). {describe(judge.net)}. PSNR is over the pixels that were to "
+        "be made."
+    )
+    text = f"# {asked.task}\n\n{about}\n\n{markdown.table(lines[0], lines[1:])}\n`{command}`; sheet.png shows some.\n"
+    files.write_text(output / "restoration.md", text)
+    files.write_text(output / "restoration.json", json.dumps([asdict(row) for row in rows], indent=2))
+    write_png(output / "sheet.png", sheet(asked, made, judge.num_levels))
+    printed = Table(title=about.partition(". ")[0])
+    head, *body = [list(column) for column in zip(*lines, strict=True)]  # a column for each method
+    for heading in head:
+        printed.add_column(heading, justify="right", overflow="fold")
+    for line in body:
+        printed.add_row(*line)
+    Console().print(printed)
+    say(f"{output / 'restoration.md'}, restoration.json and sheet.png beside it")

@@ -1,0 +1,103 @@
+"""`tandem eval` of models that restore pictures: the table, what is kept, and what makes none."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.simple_methods import mean_known, nearest_known, simple
+
+QUICK = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--no-classifier")
+
+
+def test_a_table_of_an_enlarger(restorers, tandem, tmp_path) -> None:
+    out = tmp_path / "page"
+    args = ["eval", restorers["sr3-photos64"], *QUICK, "--output", out]
+    status, _, err = tandem(*args)
+    assert status == 0, err
+    rows = {row["name"]: row for row in json.loads((out / "restoration.json").read_text())}
+    assert list(rows) == ["tiny-sr3-photos64", "bicubic", "other originals (floor)"]
+    ours, bicubic, floor = rows.values()
+    assert bicubic["psnr"][0] > ours["psnr"][0]  # after six steps of training
+    assert ours["consistency"][0] > bicubic["consistency"][0] > 0
+    assert floor["psnr"] is None
+    page = (out / "restoration.md").read_text()
+    assert "| bicubic |" in page
+    assert "PSNR, dB | SSIM | consistency, 1e-5 | KID | FID" in page
+    assert sorted(p.name for p in out.iterdir()) == ["answers", "restoration.json", "restoration.md", "sheet.png"]
+    (stored,) = (out / "answers").iterdir()
+    with np.load(stored) as file:
+        answers = file["pictures"]
+    assert answers.shape == (1, 8, 3, 16, 16)
+    np.savez(stored, pictures=np.full_like(answers, 7))  # what is there is not made again
+    assert tandem(*args)[0] == 0
+    again = json.loads((out / "restoration.json").read_text())[0]
+    assert again["psnr"] != ours["psnr"]
+    np.savez(stored, pictures=answers[:, :4])
+    status, _, err = tandem(*args)
+    assert (status, "answers (remove it to have them made anew)" in err, err.count("\n")) == (2, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "simple_name"),
+    [("colorize", "grey"), ("jpeg", "as decoded"), ("inpaint", "OpenCV, Telea"), ("uncrop", "nearest known pixel")],
+)
+def test_every_task_has_a_simple_method(task: str, simple_name: str, restorers, tandem, tmp_path) -> None:
+    run = restorers["palette-uncrop64" if task == "uncrop" else "palette-all64"]
+    try:
+        import cv2  # noqa: F401
+    except ImportError:
+        simple_name = simple_name.replace("OpenCV, Telea", "mean of what is known")
+    status, _, err = tandem("eval", run, "--task", task, *QUICK, "--output", tmp_path)
+    assert status == 0, err
+    names = [row["name"] for row in json.loads((tmp_path / "restoration.json").read_text())]
+    assert simple_name in names
+
+
+def test_a_generalist_stands_beside_a_specialist(restorers, tandem, tmp_path) -> None:
+    other = shutil.copytree(restorers["palette-all64"], tmp_path / "elsewhere" / "run")
+    status, _, err = tandem(
+        "eval",
+        restorers["palette-all64"],
+        other,
+        "--task",
+        "jpeg",
+        *QUICK,
+        "--answers",
+        2,
+        "--output",
+        tmp_path / "page",
+    )
+    assert status == 0, err
+    rows = json.loads((tmp_path / "page" / "restoration.json").read_text())
+    assert [row["name"] for row in rows[:2]] == ["tiny-palette-all64", "elsewhere"]
+    assert rows[0]["psnr"] == rows[1]["psnr"]  # the same weights
+
+
+def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
+    sr3, palette = restorers["sr3-photos64"], restorers["palette-all64"]
+    for args, says in (
+        ([palette], "knows several tasks: name one with --task: colorize, inpaint, jpeg"),
+        ([sr3, "--task", "jpeg"], "was trained to upscale, not to jpeg"),
+        ([sr3, sr3], "a run is named twice"),
+        ([sr3, palette], "was trained to colorize, inpaint, jpeg, not to upscale"),
+        ([sr3, trained], "draws pictures of its own, it makes no table"),
+        ([sr3, "--images", 4], "--images must be from 8 to 1,000,000, got 4"),
+        ([sr3, "--sampler", "euler"], "sampler 'euler' does not exist"),
+        ([sr3, tmp_path / "nowhere"], "holds no model"),
+    ):
+        status, _, err = tandem("eval", *args, "--output", tmp_path / "page")
+        assert (status, says in err, err.count("\n")) == (2, True, 1), (args, err)
+
+
+def test_simple_methods_by_hand() -> None:
+    k = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    hole = np.zeros((3, 4), bool)
+    hole[:, 2:] = True
+    assert nearest_known(k, hole)[..., 0].tolist() == [[0, 1, 1, 1], [4, 5, 5, 5], [8, 9, 9, 9]]
+    assert mean_known(k, hole)[..., 0].tolist() == [[0, 1, 4, 4], [4, 5, 4, 4], [8, 9, 4, 4]]
+    low = torch.full((1, 3, 2, 2), 50, dtype=torch.uint8)
+    assert bool((simple("upscale", low, None, 3)["bicubic"] == 50).all())
+    assert simple("upscale", low, None, 3)["bicubic"].shape == (1, 3, 6, 6)

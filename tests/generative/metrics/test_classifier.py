@@ -1,0 +1,23 @@
+"""EfficientNet-Lite0: the logits that another implementation gives with the same weights."""
+
+import torch
+from torch.testing import assert_close
+
+from generative.metrics.classifier import EfficientNetLite0, efficientnet_lite0
+
+
+def test_it_has_the_published_number_of_weights() -> None:
+    with torch.device("meta"):
+        net = EfficientNetLite0()
+    assert sum(parameter.numel() for parameter in net.parameters()) == 4_652_008
+
+
+def test_logits_are_those_of_efficientnet_lite_pytorch() -> None:
+    """Version 0.1.0 of that package, with the same file, on the same picture; they agreed in every bit."""
+    net = efficientnet_lite0()
+    x = torch.randint(0, 256, (2, 3, 224, 224), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    logits = net(x)
+    assert_close(logits[0, :4], torch.tensor([-2.8226, 0.1987, 0.8997, 0.0464]), atol=2e-4, rtol=0)
+    assert logits.argmax(1).tolist() == [21, 21]
+    assert net.describe() == "EfficientNet-Lite0 (sha256 579344248a93e230)"
+    assert net(x[:, :1, ::4, ::4]).shape == (2, 1000)
