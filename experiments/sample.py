@@ -32,8 +32,9 @@ AT_ONCE = 256
 class SampleCommand:
     """Flags of `tandem sample`."""
 
-    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
-    """A run folder or URL (its newest checkpoint), a checkpoint, or a folder with a model."""
+    runs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN")]]
+    """A run folder or URL (its newest checkpoint), a checkpoint, or a folder with a model. Several are a cascade: each
+    enlarges what the one before drew."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many pictures."""
     steps: int | None = None
@@ -49,6 +50,10 @@ class SampleCommand:
     """Class of all pictures, by name or number, for a class-conditional model; each in turn if omitted."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("grid.png")
     """Where the grid goes, a .png; small pictures are enlarged."""
+    levels: tuple[float, ...] = ()
+    """Of a cascade: s of the noise that each stage after the first adds to what it enlarges; 0 if omitted."""
+    store: Path | None = None
+    """Of a cascade: where every stage's pictures are kept, so that a later call goes on; OUTPUT-stages if omitted."""
     npz: Path | None = None
     """Also write the pictures as they are: an .npz with uint8 levels [n, C, H, W]."""
     device: Device = "auto"
@@ -61,10 +66,10 @@ def sample_command(args: list[str]) -> int:
         SampleCommand, args, prog="tandem sample", example=EXAMPLE, about=sample_command.__doc__ or ""
     )
     _check(command)
+    if len(command.runs) > 1:
+        return _cascade(command)
     model = _model(command)
-    if command.n * model.dims > MOST_BYTES:
-        most = MOST_BYTES // model.dims
-        raise ValueError(f"-n must be at most {most:,} for pictures of this size (4 GiB), got {command.n}")
+    _check_room(command.n, model)
     label = labels(command.label, command.n, model)
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
@@ -76,16 +81,53 @@ def sample_command(args: list[str]) -> int:
     return 0
 
 
+def _cascade(command: SampleCommand) -> int:
+    """Draws through several models, each told what the one before drew."""
+    from experiments import cascade
+
+    models = [generative.load(run, pick_device(command.device)) for run in command.runs]
+    cascade.check(models)
+    _check_room(command.n, models[-1])
+    levels = command.levels or (0.0,) * (len(models) - 1)
+    if len(levels) != len(models) - 1:
+        raise ValueError(f"--levels needs one number for each stage after the first, {len(models) - 1}, got {levels}")
+    if command.schedule is not None:
+        raise ValueError("--schedule is for a single model")
+    for path in filter(None, (command.output, command.npz)):
+        flags.check_writable(path)
+    label = labels(command.label, 1, models[0])
+    store = command.store or command.output.with_name(f"{command.output.stem}-stages")
+    stages = [
+        cascade.Stage(steps=command.steps or model.steps, sampler=command.sampler or model.sampler, level=level)
+        for model, level in zip(models, (0.0, *levels), strict=True)
+    ]
+    chosen = None if command.label is None else int(label[0])
+    drawn = cascade.draw(models, stages, command.n, store, seed=command.seed, label=chosen)
+    _write(command, models[-1], drawn[-1].numpy(), f"{len(models)} stages")
+    say(f"every stage's pictures: {store}")
+    return 0
+
+
 def _model(command: SampleCommand) -> "PictureModel":
     """The model; of a chain the student with --steps, or the last one. Raises ValueError where there is none."""
     device = pick_device(command.device)
-    if (Path(command.run) / chain_manifest.MANIFEST).exists():
-        done = chain_manifest.read_manifest(Path(command.run))["stages"]
-        return chain_manifest.student(command.run, command.steps or (done[-1]["steps"] if done else 1)).to(device)
-    return generative.load(command.run, device)
+    (run,) = command.runs
+    if (Path(run) / chain_manifest.MANIFEST).exists():
+        done = chain_manifest.read_manifest(Path(run))["stages"]
+        return chain_manifest.student(run, command.steps or (done[-1]["steps"] if done else 1)).to(device)
+    return generative.load(run, device)
+
+
+def _check_room(n: int, model: "PictureModel") -> None:
+    if n * model.dims > MOST_BYTES:
+        raise ValueError(f"-n must be at most {MOST_BYTES // model.dims:,} for pictures of this size (4 GiB), got {n}")
 
 
 def _check(command: SampleCommand) -> None:
+    if not command.runs:
+        raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
+    if len(command.runs) == 1 and (command.levels or command.store):
+        raise ValueError("--levels and --store are for a cascade: name its runs, the smallest first")
     for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
         value = getattr(command, name)
         if value is not None and value < least:

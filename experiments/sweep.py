@@ -32,11 +32,16 @@ class SweepCommand(Generic[Config]):
 
 
 def sweep_command(args: list[str]) -> int:
-    """Trains a preset with several seeds and prints the results side by side."""
+    """Trains a preset with several seeds and prints the results side by side; `aug-level` sweeps a trained cascade."""
     name, rest = flags.split_name(args)
+    if name == "aug-level":
+        from experiments import sweep_aug_level
+
+        return sweep_aug_level.command(rest)
     if name is None:
         if {"-h", "--help"} & set(args):
-            say(f"usage: tandem sweep PRESET [--seeds 0 1 2] [--field value ...]\n\n{sweep_command.__doc__}")
+            say("usage: tandem sweep PRESET [--seeds 0 1 2] [--field value ...] | tandem sweep aug-level RUN RUN ...")
+            say(f"\n{sweep_command.__doc__}")
             say(f"\nExample: {EXAMPLE}")
             return 0
         raise flags.FlagError("no preset was named; usage: tandem sweep PRESET [--seeds 0 1 2] [--field value ...]")

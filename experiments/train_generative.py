@@ -19,6 +19,7 @@ from generative import config as configs
 from generative import models
 from generative.checkpoint import Store
 from generative.config import TrainConfig
+from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
 from generative.papers.progressive_distillation import Diffusion, check_teacher
 from generative.papers.vdm import VDMConfig
@@ -181,7 +182,13 @@ def _finish(
     files.write_text(run / OUTCOME, json.dumps({"step": done, **measured}, indent=2))
     tracker.hparams(done, runs.config_to_json(config), measured)
     say(f"{metric}: {interval(outcome(run, metric))} on test pictures, after {done:,} steps")
-    say(f"again:   tandem eval {run}\nsamples: tandem sample {run} -n 64 -o grid.png")
+    restores = isinstance(model, ImageToImage)
+    use = (
+        f"restore: tandem restore {run} IN.png -o OUT.png"
+        if restores
+        else f"samples: tandem sample {run} -n 64 -o grid.png"
+    )
+    say(f"again:   tandem eval {run}\n{use}")
     say(f"go on:   tandem train --resume {run} --steps {2 * config.steps}")
 
 

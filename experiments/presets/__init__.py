@@ -34,11 +34,12 @@ def _rows() -> Iterator[Iterator[dict[str, Any]]]:
     from experiments.presets import teams
 
     yield teams.rows()
-    from experiments.presets import few_steps, image_to_image, pictures
+    from experiments.presets import cascades, few_steps, image_to_image, pictures
 
     yield pictures.rows()
     yield few_steps.rows()
     yield image_to_image.rows()
+    yield cascades.rows()
 
 
 def get(name: str) -> Preset:

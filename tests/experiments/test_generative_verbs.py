@@ -126,7 +126,7 @@ WRONG = [
     (["train", "vdm-digits", "--clip-steps", "3"], "--clip-steps"),
     (["sweep", "vdm-digits", "--workers", "2"], "a sweep trains each seed in one process; --workers must be 1, got 2"),
     (["sample", "/nope"], "/nope holds no model"),
-    (["sample"], "RUN is missing"),
+    (["sample"], "no run was named; for example"),
     (["data", "get", "nope"], "there is no set 'nope'"),
     (["data", "get"], "get needs the name of a set; allowed: "),
     (["data", "get", "cifar10"], "cifar10 is not fetched"),

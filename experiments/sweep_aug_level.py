@@ -1,0 +1,238 @@
+"""`tandem sweep aug-level`: how much noise on what a stage enlarges makes a cascade's pictures best.
+
+The pictures of the stages before are drawn once and kept; the last stage enlarges the same ones at every level.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import generative
+from experiments import cascade, files, flags, markdown
+from experiments.data import load_set
+from experiments.flags import say
+from experiments.pictures import grid
+from experiments.progress import Steps
+from experiments.sample_quality import network
+from generative import config as configs
+from generative import watch
+from generative.config import Device
+from generative.metrics import fid, restoration
+from generative.metrics.accuracy_score import accuracy_score
+from generative.metrics.features import extract
+from generative.metrics.statistics import describe
+from generative.model import PictureModel
+from generative.papers.cascade import CascadeStage
+from generative.train import pick_device
+
+EXAMPLE = "tandem sweep aug-level runs/cdm-mnist8/TIME-0 runs/cdm-mnist8-32/TIME-0 --levels 0 0.1 0.2 0.4 0.8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugLevelCommand:
+    """Flags of `tandem sweep aug-level`."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """The runs of a cascade, the smallest first; the last one's level is varied."""
+    levels: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+    """s of the noise, from 0 (next to none) to 1."""
+    before: tuple[float, ...] = ()
+    """Levels of the stages between the first and the last; 0 if omitted."""
+    samples: int = 1000
+    """Pictures at each level."""
+    steps: int | None = None
+    """Denoising steps of each stage; as configured if omitted."""
+    sampler: str | None = None
+    """ancestral, ddim, heun or dpm++; each model's own if omitted."""
+    seed: int = 0
+    """Of the noise."""
+    features: str = "inception"
+    """Features of KID and FID: inception (fetched once), random, or a TorchScript file."""
+    accuracy_score: bool = True
+    """With classes, train a classifier on the samples of each level and test it on real pictures."""
+    device: Device = "auto"
+    """Where to run."""
+    output: Path = Path("aug-level")
+    """Folder of the page, its curve and pictures, and of every stage's pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One level."""
+
+    level: float
+    kid: float
+    kid_se: float
+    fid: float
+    consistency: float
+    """Mean square of the difference between reduced pictures and what they were made of, in 1e-5."""
+    accuracy_score: float | None
+
+
+def command(args: list[str]) -> int:
+    """Draws a cascade's pictures at several levels of noise on what its last stage enlarges, and scores them."""
+    asked = flags.parse(
+        AugLevelCommand, args, prog="tandem sweep aug-level", example=EXAMPLE, about=command.__doc__ or ""
+    )
+    _check(asked)
+    models = [generative.load(run, pick_device(asked.device)) for run in asked.runs]
+    cascade.check(models)
+    last = models[-1]
+    if not isinstance(last, CascadeStage) or last.config.augmentation != "gaussian":
+        raise ValueError(f"{asked.runs[-1]} was not trained with Gaussian noise on what it enlarges: it has no levels")
+    if max(asked.levels) > last.config.most:
+        raise ValueError(f"--levels must be at most {last.config.most}, what training went to, got {max(asked.levels)}")
+    flags.check_writable(asked.output / "aug-level.md")
+    config = configs.from_json(last.meta["config"])
+    test, train = load_set(config.data, "test"), load_set(config.data, "train")
+    net = network(asked.features, pick_device(asked.device))
+    real = test.batch(watch.chosen(test, None))
+    known = train.batch(watch.chosen(train, asked.samples))
+    judged = _Judge(net, real, last.num_levels, asked.accuracy_score and bool(last.config.net.classes), asked.device)
+    base, rows, shown = _base(asked, models), [], []
+    for level in asked.levels:
+        pictures = cascade.draw(
+            models, _stages(asked, models, level), asked.samples, asked.output / "stages", seed=asked.seed
+        )
+        given = pictures[-2]
+        if not given.equal(base):
+            raise RuntimeError("the stages before the last differ between levels")
+        labels = cascade.labels_of(last, 0, asked.samples, None)
+        rows.append(judged.row(level, pictures[-1], given, labels))
+        shown.append(pictures[-1][:8])
+        row = rows[-1]
+        say(f"level {level:g}: KID {row.kid:.5f} ± {row.kid_se:.5f}, FID {row.fid:.2f}")
+    floor = judged.row(-1.0, known["x"], None, known["label"])
+    _write(asked, last, rows, floor, describe(net), shown, base[:8])
+    return 0
+
+
+def _check(asked: AugLevelCommand) -> None:
+    if len(asked.runs) < 2:
+        raise flags.FlagError(f"a cascade has two runs or more; for example: {EXAMPLE}")
+    if not asked.levels or not all(0 <= level <= 1 for level in asked.levels):
+        raise ValueError(f"--levels must be numbers from 0 to 1, got {asked.levels}")
+    if len(asked.before) not in (0, len(asked.runs) - 2):
+        raise ValueError(f"--before needs {len(asked.runs) - 2} levels, got {len(asked.before)}")
+    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or (asked.steps is not None and asked.steps < 1):
+        raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps positive")
+
+
+def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) -> list[cascade.Stage]:
+    levels = (0.0, *(asked.before or (0.0,) * (len(models) - 2)), level)
+    return [
+        cascade.Stage(steps=asked.steps or model.steps, sampler=asked.sampler or model.sampler, level=one)
+        for model, one in zip(models, levels, strict=True)
+    ]
+
+
+def _base(asked: AugLevelCommand, models: list[PictureModel]) -> Tensor:
+    """What the last stage enlarges, drawn once."""
+    stages = _stages(asked, models, 0.0)[:-1]
+    return cascade.draw(models[:-1], stages, asked.samples, asked.output / "stages", seed=asked.seed)[-1]
+
+
+class _Judge:
+    """Scores pictures against real ones."""
+
+    def __init__(self, net, real: dict[str, Tensor], num_levels: int, classes: bool, device: str) -> None:
+        self.net, self.real, self.num_levels, self.classes, self.device = net, real, num_levels, classes, device
+        self.features = self._features("real pictures", real["x"])
+
+    def row(self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None) -> Row:
+        features = self._features("pictures", made)
+        kid, kid_se = fid.kid(features, self.features)
+        score = None
+        if self.classes and labels is not None:
+            with Steps("classification accuracy score", 600) as progress:
+                score = accuracy_score(
+                    made, labels, self.real["x"], self.real["label"], num_levels=self.num_levels,
+                    device=pick_device(self.device), progress=progress.update,
+                )  # fmt: skip
+        missed = 0.0 if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
+        found = fid.fid(features, self.features)
+        return Row(level=level, kid=kid, kid_se=kid_se, fid=found, consistency=missed, accuracy_score=score)
+
+    def _features(self, what: str, x: Tensor) -> Tensor:
+        found = []
+        with Steps(f"features of {what}", len(x)) as progress, torch.no_grad():
+            for part in x.split(64):
+                found.append(extract(self.net, part, num_levels=self.num_levels))
+                progress.update(sum(map(len, found)))
+        return torch.cat(found)
+
+
+def _write(
+    asked: AugLevelCommand, last: CascadeStage, rows: list[Row], floor: Row, net: str, shown: list[Tensor], base: Tensor
+) -> None:
+    from experiments.tracking import write_png  # imports TensorBoard
+
+    output = asked.output
+    scored = rows[0].accuracy_score is not None
+    head = ["level s", "KID", "FID", "consistency, 1e-5", *(["accuracy score"] if scored else [])]
+    lines = [_line(f"{row.level:g}", row, scored) for row in rows]
+    lines.append(_line("real training pictures", floor, scored, floor=True))
+    best = min(rows, key=lambda row: row.kid)
+    none = min(rows, key=lambda row: row.level)
+    apart = (none.kid - best.kid) / max(1e-12, float(np.hypot(none.kid_se, best.kid_se)))
+    verdict = (
+        f"The lowest KID is at s = {best.level:g}: {best.kid:.5f} against {none.kid:.5f} at s = {none.level:g}, a "
+        f"difference of {apart:.1f} standard errors."
+    )
+    text = (
+        f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level from one set of base pictures, seed "
+        f"{asked.seed}; {net}. KID ± its standard error over blocks.\n\n{markdown.table(head, lines)}\n{verdict}\n\n"
+        f"![curve](curve.png)\n\npictures.png: what was enlarged, then a row for each level.\n\n"
+        f"`tandem sweep aug-level {' '.join(asked.runs)} --levels {' '.join(f'{level:g}' for level in asked.levels)} "
+        f"--samples {asked.samples} --seed {asked.seed}`\n"
+    )
+    files.write_text(output / "aug-level.md", text)
+    files.write_text(output / "aug-level.json", json.dumps([asdict(row) for row in [*rows, floor]], indent=2))
+    figure(output / "curve.png", rows, floor)
+    enlarged = base.repeat_interleave(last.factor, 2).repeat_interleave(last.factor, 3)
+    write_png(output / "pictures.png", grid(torch.cat([enlarged, *shown]), last.num_levels, columns=len(base)))
+    table = Table(title="noise on what is enlarged")
+    for heading in head:
+        table.add_column(heading, justify="right")
+    for line in lines:
+        table.add_row(*line)
+    Console().print(table)
+    say(f"{verdict}\n{output / 'aug-level.md'}, curve.png and pictures.png beside it")
+
+
+def _line(name: str, row: Row, scored: bool, floor: bool = False) -> list[str]:
+    cells = [name, f"{row.kid:.5f} ± {row.kid_se:.5f}", f"{row.fid:.2f}", "-" if floor else f"{row.consistency:.1f}"]
+    return [*cells, f"{row.accuracy_score:.3f}"] if scored else cells
+
+
+def figure(path: Path, rows: list[Row], floor: Row) -> None:
+    """KID and consistency over the level."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(6.6, 4.2), layout="constrained")
+    axes = drawing.subplots()
+    other = axes.twinx()
+    levels = [row.level for row in rows]
+    axes.errorbar(
+        levels, [row.kid for row in rows], [1.96 * row.kid_se for row in rows], marker="o", capsize=3, label="KID"
+    )
+    axes.axhline(floor.kid, color="grey", linestyle=":", label="KID of real training pictures")
+    other.plot(levels, [row.consistency for row in rows], "s--", color="C1", label="consistency error")
+    axes.set(xlabel="s: noise on what the last stage enlarges", ylabel="KID (lower is better), 95% interval")
+    other.set_ylabel("mean square difference to it, 1e-5", color="C1")
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    other.set_ylim(bottom=0)
+    handles = [handle for one in (axes, other) for handle in one.get_legend_handles_labels()[0]]
+    axes.legend(handles=handles, frameon=False)
+    with files.whole(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=130, metadata={"Software": None})

@@ -1,0 +1,130 @@
+"""Cascades: every stage is kept, nothing is made twice, and what stops a run changes nothing."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import generative
+from experiments import cascade, presets
+from experiments.train import train_run
+from generative import noise
+from generative.data import DataConfig
+
+
+@pytest.fixture(scope="module")
+def stages(picture_folder, tmp_path_factory) -> list[Path]:
+    """Finished runs of a few steps: a base of 4 x 4 pictures in two classes, and stages to 8 x 8 and 16 x 16."""
+    data, made = DataConfig(name="folder", path=str(picture_folder(16, 1)), holdout=0.3), []
+    for name, reduced, low in (("cdm-folder8", (8, 4), None), ("cdm-folder16", (8,), 4), ("cdm-folder32", (), 8)):
+        config = presets.get(f"tiny-{name}").make()
+        fields = {} if low is None else {"low": low, "inference_steps": 2}
+        model = replace(config.model, net=replace(config.model.net, classes=2), **fields)
+        config = replace(config, data=replace(data, reduced=reduced), model=model)
+        made.append(train_run(f"tiny-{name}", config, tmp_path_factory.mktemp("runs"), plain=True))
+    return made
+
+
+def draw(stages: list[Path], n: int, folder: Path, **options) -> list[torch.Tensor]:
+    models = [generative.load(run) for run in stages]
+    settings = [cascade.Stage(steps=2, sampler=model.sampler, level=0.3 * i) for i, model in enumerate(models)]
+    return cascade.draw(models, settings, n, folder, seed=3, **options)
+
+
+def test_pictures_go_through_the_stages(stages, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(cascade, "BLOCK", 4)
+    base, middle, last = draw(stages, 6, tmp_path)
+    assert (base.shape, middle.shape, last.shape) == ((6, 1, 4, 4), (6, 1, 8, 8), (6, 1, 16, 16))
+    first, second, third = (generative.load(run) for run in stages)
+    label = torch.arange(6) % 2
+    options = {"steps": 2, "sampler": "ddim", "schedule": first.sampling_schedule}
+    assert base.equal(first.sample(6, seed=noise.mix(3, 0), label=label, **options))
+    by_hand = second.restore(base, seed=noise.mix(3, 1), label=label, level=0.3, draw={"steps": 2})  # pyright: ignore
+    assert middle.equal(by_hand)
+    assert last.equal(third.restore(middle, seed=noise.mix(3, 2), label=label, level=0.6, draw={"steps": 2}))  # pyright: ignore
+
+
+def test_no_split_and_no_interruption_changes_a_picture(stages, tmp_path, monkeypatch) -> None:
+    whole = draw(stages, 7, tmp_path / "whole")
+    monkeypatch.setattr(cascade, "BLOCK", 2)
+    assert all(a.equal(b) for a, b in zip(whole, draw(stages, 7, tmp_path / "split"), strict=True))
+    fewer = draw(stages, 3, tmp_path / "grown")
+    assert all(a.equal(b[:3]) for a, b in zip(fewer, whole, strict=True))
+    assert draw(stages, 7, tmp_path / "grown")[-1].equal(whole[-1])
+    keys = {json.loads((p / "about.json").read_text())["stage"]: p for p in (tmp_path / "split").iterdir()}
+    shutil.rmtree(keys[2])  # killed after the second stage
+    (keys[1] / f"{6:012d}.npz").unlink()  # or in the middle of it
+
+    def never(*args, **options):
+        raise AssertionError("the base is there")
+
+    model = type(generative.load(stages[0]))
+    monkeypatch.setattr(model, "sample", never)
+    assert draw(stages, 7, tmp_path / "split")[-1].equal(whole[-1])
+
+
+def test_other_settings_never_meet(stages, tmp_path) -> None:
+    draw(stages, 3, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    draw(stages, 3, tmp_path, label=1)
+    assert len(list(tmp_path.iterdir())) == 6
+    for damaged in tmp_path.glob("*/000000000000.npz"):
+        damaged.write_bytes(damaged.read_bytes()[:50])
+    with pytest.raises(ValueError, match="pictures of a stage"):
+        draw(stages, 3, tmp_path)
+
+
+def test_sample_draws_a_cascade(stages, tandem, tmp_path) -> None:
+    args = ["sample", *stages, "-n", 5, "--steps", 2, "--levels", 0.1, 0.2, "-o", tmp_path / "grid.png"]
+    status, out, err = tandem(*args, "--npz", tmp_path / "raw.npz")
+    assert status == 0, err
+    assert "5 pictures, 3 stages, seed 0" in out
+    with np.load(tmp_path / "raw.npz") as file:
+        assert file["pictures"].shape == (5, 1, 16, 16)
+    assert len(list((tmp_path / "grid-stages").iterdir())) == 3
+
+
+def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path) -> None:
+    args = ["sweep", "aug-level", *stages, "--levels", 0, 0.5, "--samples", 12, "--steps", 2, "--features", "random"]
+    status, _, err = tandem(*args, "--output", tmp_path)
+    assert status == 0, err
+    rows = json.loads((tmp_path / "aug-level.json").read_text())
+    assert [row["level"] for row in rows] == [0, 0.5, -1]
+    assert all(0 <= row["accuracy_score"] <= 1 for row in rows)
+    about = [json.loads((p / "about.json").read_text())["stage"] for p in (tmp_path / "stages").iterdir()]
+    assert sorted(about) == [0, 1, 2, 2]
+    page = (tmp_path / "aug-level.md").read_text()
+    assert "The lowest KID is at s = " in page
+    for name in ("curve.png", "pictures.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_what_is_no_cascade(stages, restorers, tandem, tmp_path) -> None:
+    first, second, third = stages
+    for args, says in (
+        (
+            ["sample", first, third],
+            "the stages do not fit: one draws pictures of 1x4x4 of 256 levels, the next takes 1x8x8",
+        ),
+        (["sample", second, third], "this model makes pictures of pictures"),
+        (["sample", first, first], "a stage after the first enlarges pictures"),
+        (["sample", first, restorers["sr3-photos64"]], "the stages do not fit"),
+        (
+            ["sample", first, second, "--levels", 0.1, 0.2],
+            "--levels needs one number for each stage after the first, 1",
+        ),
+        (["sample", first, second, "--levels", 2], "level must be from 0 to 1.0, what training went to, got 2.0"),
+        (["sample", first, "--levels", 0.1], "--levels and --store are for a cascade"),
+        (["sample", first, second, "--schedule", "own"], "--schedule is for a single model"),
+        (["sample", first, second, "--label", "blue"], "label 'blue' does not exist"),
+        (["sweep", "aug-level", first], "a cascade has two runs or more"),
+        (["sweep", "aug-level", first, second, "--levels", 3], "--levels must be numbers from 0 to 1"),
+        (["sweep", "aug-level", first, second, "--before", 0.1], "--before needs 0 levels"),
+    ):
+        out = ["--output", tmp_path / "o" / "x.png"]
+        status, _, err = tandem(*args, *out)
+        assert (status, says in err, err.count("\n")) == (2, True, 1), (args, err)
