@@ -20,6 +20,7 @@ from torch import Tensor
 from agents.reading import check_types, reading
 from experiments import files
 from experiments.progress import Steps
+from experiments.sample_quality import features_of
 from generative import chain_manifest, chain_plan, loading
 from generative.metrics import features, fid, lpips
 from generative.metrics.statistics import describe
@@ -82,7 +83,7 @@ class Judge:
         self.net, self.perceptual, self.num_levels = net, perceptual, num_levels
         known = hashlib.sha256(real.numpy().tobytes()).hexdigest()[:16]
         self.name = f"{describe(net)}; {len(real):,} test pictures of {of} (sha256 {known})"
-        self._real = self._features(real, "features of real pictures")
+        self._real = features_of(net, real, num_levels, "real pictures")
         self._last: tuple[Tensor, Tensor] | None = None
         self.floor = None if trained is None else (self.fid(trained), *self.kid(trained))
         """FID, KID and its standard error of training pictures: what no sampler of this many can be much below."""
@@ -102,16 +103,8 @@ class Judge:
     def _of(self, x: Tensor) -> Tensor:
         """Features of samples; those of the last are kept."""
         if self._last is None or self._last[0] is not x:
-            self._last = x, self._features(x, "features of samples")
+            self._last = x, features_of(self.net, x, self.num_levels, "samples")
         return self._last[1]
-
-    def _features(self, x: Tensor, what: str) -> Tensor:
-        found = []
-        with Steps(what, len(x)) as progress:
-            for part in x.split(AT_ONCE):
-                found.append(features.extract(self.net, part, num_levels=self.num_levels))
-                progress.update(sum(map(len, found)))
-        return torch.cat(found)
 
 
 class Scores:

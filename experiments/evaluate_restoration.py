@@ -1,5 +1,6 @@
 """`tandem eval` of models of pictures given pictures: beside one another, a simple method, and the originals."""
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,19 +13,16 @@ from torch import Tensor
 
 import generative
 from agents.reading import reading
-from experiments import files, flags, restoration_page, simple_methods
+from experiments import files, flags, restoration_page, restoring, simple_methods, sweep_schedule
 from experiments.data import load_set
-from experiments.progress import Steps
-from experiments.restoration_judge import AT_ONCE, FLOOR, Asked, Judge
+from experiments.restoration_judge import FLOOR, Asked, Judge
 from generative import config as configs
-from generative import loading, noise, watch
+from generative import loading, noise, schedules, watch
 from generative.config import Device
 from generative.data import ImageSet
 from generative.image_to_image import ImageToImage, ImageToImageConfig
-from generative.papers.cascade import CascadeStage
-from generative.papers.palette import MASKED, Palette, degrade
-from generative.papers.sr3 import reduced
 from generative.samplers import SAMPLERS
+from generative.schedules import Schedule
 from generative.train import pick_device
 
 EXAMPLE = "tandem eval runs/sr3-photos64/TIME-0 runs/sr3-photos64-regression/TIME-0 --images 1000 --output page"
@@ -50,6 +48,8 @@ class RestorationEvalCommand:
     """Denoising steps of each; as configured if omitted."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; ancestral if omitted."""
+    schedule: Path | None = None
+    """A file of `tandem sweep schedule`: where the steps lie."""
     seed: int = 0
     """Of the noise, and of what is done to the pictures."""
     features: str = "inception"
@@ -72,6 +72,7 @@ def eval_command(args: list[str]) -> int:
         RestorationEvalCommand, args, prog="tandem eval", example=EXAMPLE, about=eval_command.__doc__ or ""
     )  # fmt: skip
     _check(command)
+    _schedule(command)  # before anything takes time
     models = {name: _load(run, command) for name, run in zip(_names(command.runs), command.runs, strict=True)}
     first, task = next(iter(models.values())), _task(command, models)
     output = command.output or Path(command.runs[0]) / "scores"
@@ -120,6 +121,10 @@ def _check(command: RestorationEvalCommand) -> None:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
 
 
+def _schedule(command: RestorationEvalCommand) -> Schedule | None:
+    return None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule))
+
+
 def _names(runs: tuple[str, ...]) -> list[str]:
     """What runs are called in the table: their presets, or where those are the same their folders."""
     presets = [Path(run).resolve().parent.name for run in runs]
@@ -139,14 +144,9 @@ def _load(run: str, command: RestorationEvalCommand) -> ImageToImage:
 def _task(command: RestorationEvalCommand, models: dict[str, ImageToImage]) -> str:
     """The task. Raises ValueError where a model was not trained for it, or for other pictures than the first."""
     (first_name, first), *others = models.items()
-    known = _tasks(first)
-    task = command.task or (known[0] if len(known) == 1 else None)
-    if task is None:
-        raise ValueError(f"{first_name} knows several tasks: name one with --task: {', '.join(known)}")
-    for name, model in models.items():
-        if task not in _tasks(model):
-            raise ValueError(f"{name} was trained to {', '.join(_tasks(model))}, not to {task}")
+    task = restoring.task_of(first_name, first, command.task)
     for name, model in others:
+        restoring.task_of(name, model, task)
         for what in ("shape", "num_levels", "factor"):
             if getattr(model, what) != getattr(first, what):
                 raise ValueError(
@@ -156,22 +156,18 @@ def _task(command: RestorationEvalCommand, models: dict[str, ImageToImage]) -> s
     return task
 
 
-def _tasks(model: ImageToImage) -> tuple[str, ...]:
-    return model.config.tasks if isinstance(model, Palette) else ("upscale",)
-
-
 def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: ImageToImage, asked: Asked) -> Tensor:
     """uint8 [k, N, C, H, W]; of the answers after the first, pictures beyond `answers_images` are 0. What an earlier
     call left is read."""
-    words = [
-        model.fingerprint(),
-        asked.task,
-        command.level,
-        command.steps or model.steps,
-        command.sampler or model.sampler,
-    ]
-    words += [command.seed, len(asked.originals), command.answers, command.answers_images]
-    path = folder / f"{name.replace('/', '-')}-{'-'.join(map(str, words)).replace('+', 'p')}.npz"
+    draw = {
+        "steps": command.steps or model.steps,
+        "sampler": command.sampler or model.sampler,
+        "schedule": _schedule(command),
+    }
+    said = {**draw, "schedule": None if command.schedule is None else command.schedule.read_text()}
+    words = [model.fingerprint(), asked.task, command.level, said, command.seed, asked.given.numpy().tobytes()]
+    words += [command.answers, command.answers_images]
+    path = folder / f"{name.replace('/', '-')}-{hashlib.sha256(repr(words).encode()).hexdigest()[:16]}.npz"
     shape = command.answers, *asked.originals.shape
     if path.exists():
         with reading(path, "answers (remove it to have them made anew)"), np.load(path, allow_pickle=False) as file:
@@ -179,28 +175,17 @@ def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: Im
             if found.dtype != np.uint8 or found.shape != shape:
                 raise ValueError(f"it holds other answers than {shape}")
         return torch.from_numpy(found)
-    made, count = torch.zeros(shape, dtype=torch.uint8), len(asked.originals)
-    parts = [(0, first) for first in range(0, count, AT_ONCE)]
-    some = min(command.answers_images, count)
-    parts += [(k, first) for k in range(1, command.answers) for first in range(0, some, AT_ONCE)]
-    draw: dict[str, Any] = {"steps": command.steps, "sampler": command.sampler}
-    with Steps(name, len(parts)) as progress:
-        for number, (k, first) in enumerate(parts):
-            rows = slice(first, min(first + AT_ONCE, count if k == 0 else some))
-            label = asked.label[rows] if model.config.net.classes else None
-            options: dict[str, Any] = {"seed": noise.mix(command.seed, k), "first": first, "label": label, "draw": draw}
-            made[k, rows] = model.restore(asked.given[rows], **options, **_wanted(model, command, asked, rows)).cpu()
-            progress.update(number + 1)
+    made, some = torch.zeros(shape, dtype=torch.uint8), min(command.answers_images, len(asked.originals))
+    for k in range(command.answers):
+        rows = slice(0, None if k == 0 else some)
+        mask = None if asked.mask is None else asked.mask[rows]
+        options: dict[str, Any] = {"label": asked.label[rows], "level": command.level, "draw": draw, "what": name}
+        seed = noise.mix(command.seed, k)
+        made[k, rows] = restoring.answers(model, asked.task, asked.given[rows], mask, seed=seed, **options)
     folder.mkdir(parents=True, exist_ok=True)
     with files.whole(path) as temporary:
         np.savez_compressed(temporary, pictures=made.numpy())
     return made
-
-
-def _wanted(model: ImageToImage, command: RestorationEvalCommand, asked: Asked, rows: slice) -> dict[str, Any]:
-    if isinstance(model, Palette):
-        return {"task": asked.task, "mask": None if asked.mask is None else asked.mask[rows, 0]}
-    return {"level": command.level} if isinstance(model, CascadeStage) else {}
 
 
 def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage, task: str) -> tuple[Asked, Tensor]:
@@ -211,14 +196,8 @@ def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage,
     every = watch.chosen(images, 2 * count)
     chosen, others = every[::2], every[1::2]
     batch, names = images.batch(chosen), images.groups()
-    x, mask = batch["x"], None
-    if isinstance(first, Palette):
-        sources = noise.per_example(noise.mix(command.seed, noise.DEGRADATION), range(count))
-        found = degrade(x, (task,), sources)
-        mask = found["mask"] if task in MASKED else None
-        given = first.levels(found["image"]) if mask is None else torch.where(mask > 0, 0, x)
-    else:
-        given = reduced(x, first.shape[1] // first.factor, first.num_levels)
+    x = batch["x"]
+    given, mask = restoring.spoiled(first, task, x, command.seed)
     groups = [names[i] for i in chosen.tolist()]
     asked = Asked(task=task, originals=x, label=batch["label"], groups=groups, given=given, mask=mask)
     return asked, images.batch(others)["x"]

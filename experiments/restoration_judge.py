@@ -1,6 +1,5 @@
 """What restored pictures are given, and what networks say of the answers beside the originals."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.progress import Lines, Steps
-from experiments.sample_quality import network
+from experiments.progress import Lines
+from experiments.sample_quality import features_of, in_parts, network
 from generative.metrics import fid, lpips, pictures, restoration
 from generative.metrics.bits import mean_and_se
 from generative.metrics.classifier import efficientnet_lite0
-from generative.metrics.features import extract, to_bytes
+from generative.metrics.features import to_bytes
 
 FLOOR = "other originals (floor)"
 SMALLEST_SSIM, SMALLEST_DIVERSITY, SMALLEST_LPIPS = 11, 21, 31
@@ -119,20 +118,10 @@ class Judge:
         return mean_and_se(values, self.asked.groups)
 
     def _features(self, name: str, x: Tensor) -> Tensor:
-        return self._in_parts(
-            f"features of {name}", x, lambda part: extract(self.net, part, num_levels=self.num_levels)
-        )
+        return features_of(self.net, x, self.num_levels, name)
 
     def _logits(self, x: Tensor) -> Tensor | None:
         net = self.classifier
         if net is None:
             return None
-        return self._in_parts("classes", x, lambda part: net(to_bytes(part, self.num_levels).to(self.device)).cpu())
-
-    def _in_parts(self, what: str, x: Tensor, net: Callable[[Tensor], Tensor]) -> Tensor:
-        found = []
-        with Steps(what, len(x)) as progress, torch.no_grad():
-            for part in x.split(AT_ONCE):
-                found.append(net(part))
-                progress.update(sum(map(len, found)))
-        return torch.cat(found)
+        return in_parts(lambda part: net(to_bytes(part, self.num_levels).to(self.device)).cpu(), x, "classes")

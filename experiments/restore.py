@@ -12,15 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 import generative
-from experiments import contact_sheet, files, flags
+from experiments import contact_sheet, files, flags, restoring, sweep_schedule
 from experiments.flags import say
 from experiments.progress import Steps
 from experiments.sample import labels
-from generative import noise
+from generative import noise, schedules
 from generative.config import Device
 from generative.data.decode import EXTENSIONS, decode
 from generative.image_to_image import ImageToImage
-from generative.papers.palette import MASKED, Palette, degrade, extended
+from generative.papers.palette import Palette, extended
 from generative.resize import resize_levels
 from generative.samplers import SAMPLERS
 from generative.tiling import corners
@@ -68,6 +68,8 @@ class RestoreCommand:
     """Denoising steps of each; as configured if omitted."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; ancestral if omitted."""
+    schedule: Path | None = None
+    """A file of `tandem sweep schedule`: where the steps lie."""
     overlap: float = 0.5
     """Of neighbouring tiles, as a share of their side; 0.25 is faster."""
     seed: int = 0
@@ -121,12 +123,7 @@ def _check(command: RestoreCommand) -> None:
 
 def _task(command: RestoreCommand, model: ImageToImage) -> str:
     """What to do. Raises ValueError for what the model was not trained for, and flags of other tasks."""
-    known = model.config.tasks if isinstance(model, Palette) else ("upscale",)
-    task = command.task or (known[0] if len(known) == 1 else None)
-    if task is None:
-        raise ValueError(f"this model knows several tasks: name one with --task: {', '.join(known)}")
-    if task not in known:
-        raise ValueError(f"this model was trained to {', '.join(known)}, not to {task}")
+    task = restoring.task_of(command.run, model, command.task)
     if command.mask is not None and task != "inpaint":
         raise ValueError(f"--mask is for inpaint, not for {task}")
     if command.level and not hasattr(model.config, "augmentation"):
@@ -217,6 +214,7 @@ def _restored(
     if tiles > 1:
         say(f"{path}: {width} x {height}, in {tiles} tiles of {model.shape[2]} x {model.shape[1]} at each step")
     shown = None
+    schedule = None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule))
     with Steps(path.name, steps * command.times) as progress:
         k = given.expand(command.n, *given.shape)
         for time in range(command.times if task == "uncrop" and not command.spoil else 1):
@@ -228,6 +226,7 @@ def _restored(
             draw = {
                 "steps": command.steps,
                 "sampler": command.sampler,
+                "schedule": schedule,
                 "overlap": command.overlap,
                 "chunk": min(model.chunk, command.n * tiles),
                 "callback": lambda step, before=time: progress.update(before * steps + step["step"] + 1),
@@ -257,12 +256,8 @@ def _given(
         return picture, ({"level": command.level} if hasattr(model.config, "augmentation") else {})
     asked: dict[str, Any] = {"task": task}
     if command.spoil:
-        source = noise.per_example(noise.mix(command.seed, noise.DEGRADATION), [number])
-        found = degrade(picture[None], (task,), source)
-        hole = found["mask"][0, 0] > 0
-        if task in MASKED:
-            return torch.where(hole, 0, picture), {**asked, "mask": hole}
-        return model.levels(found["image"])[0], asked
+        given, hole = restoring.spoiled(model, task, picture[None], command.seed, number)
+        return given[0], asked if hole is None else {**asked, "mask": hole[0, 0] > 0}
     if task == "inpaint":
         assert command.mask is not None
         asked["mask"] = _mask(_beside(command.mask, path))

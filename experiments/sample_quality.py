@@ -1,5 +1,6 @@
 """How good samples look, for `tandem eval RUN --samples N`: KID and FID beside their floor, and nearest neighbours."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,21 @@ def network(name: str, device: str) -> features.Features:
     if name == RANDOM:
         return features.random_features().to(device)
     return features.from_file(name, device=device)
+
+
+def in_parts(net: Callable[[Tensor], Tensor], x: Tensor, what: str, at_once: int = 64) -> Tensor:
+    """net(x) [N, ...] of pictures [N, C, H, W], some at a time, with progress."""
+    found = []
+    with Steps(what, len(x)) as progress, torch.no_grad():
+        for part in x.split(at_once):
+            found.append(net(part))
+            progress.update(sum(map(len, found)))
+    return torch.cat(found)
+
+
+def features_of(net: features.Features, x: Tensor, num_levels: int, what: str) -> Tensor:
+    """Features [N, D] of pictures, with progress."""
+    return in_parts(lambda part: features.extract(net, part, num_levels=num_levels), x, f"features of {what}")
 
 
 def compare(

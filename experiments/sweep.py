@@ -32,15 +32,22 @@ class SweepCommand(Generic[Config]):
 
 
 def sweep_command(args: list[str]) -> int:
-    """Trains a preset with several seeds and prints the results side by side; `aug-level` sweeps a trained cascade."""
+    """Trains a preset with several seeds and prints the results side by side.
+
+    `aug-level` varies the noise between the stages of a trained cascade, `schedule` where a sampler's steps lie."""
     name, rest = flags.split_name(args)
     if name == "aug-level":
         from experiments import sweep_aug_level
 
         return sweep_aug_level.command(rest)
+    if name == "schedule":
+        from experiments import sweep_schedule
+
+        return sweep_schedule.command(rest)
     if name is None:
         if {"-h", "--help"} & set(args):
             say("usage: tandem sweep PRESET [--seeds 0 1 2] [--field value ...] | tandem sweep aug-level RUN RUN ...")
+            say("       tandem sweep schedule RUN --steps N")
             say(f"\n{sweep_command.__doc__}")
             say(f"\nExample: {EXAMPLE}")
             return 0

@@ -20,13 +20,12 @@ from experiments.data import load_set
 from experiments.flags import say
 from experiments.pictures import grid
 from experiments.progress import Steps
-from experiments.sample_quality import network
+from experiments.sample_quality import features_of, network
 from generative import config as configs
 from generative import watch
 from generative.config import Device
 from generative.metrics import fid, restoration
 from generative.metrics.accuracy_score import accuracy_score
-from generative.metrics.features import extract
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage
@@ -161,12 +160,7 @@ class _Judge:
         return Row(level=level, kid=kid, kid_se=kid_se, fid=found, consistency=missed, accuracy_score=score)
 
     def _features(self, what: str, x: Tensor) -> Tensor:
-        found = []
-        with Steps(f"features of {what}", len(x)) as progress, torch.no_grad():
-            for part in x.split(64):
-                found.append(extract(self.net, part, num_levels=self.num_levels))
-                progress.update(sum(map(len, found)))
-        return torch.cat(found)
+        return features_of(self.net, x, self.num_levels, what)
 
 
 def _write(

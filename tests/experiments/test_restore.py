@@ -1,5 +1,6 @@
 """`tandem restore`: pictures of every kind and size, folders, masks, panoramas, and sentences for what does not fit."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,39 @@ def test_a_sheet_has_a_place_for_every_picture() -> None:
     centres = [gap + column * (box + gap) + box // 2 for column in range(4)]
     assert [int(page[middle, x, 0]) for x in centres] == [10, 200, 10, 10]
     assert int(page[head + name + 2, centres[1], 0]) == 255  # a wide picture leaves white above
+
+
+def test_a_schedule_that_was_searched_for_is_taken(restorers, tandem, tmp_path) -> None:
+    run, found = restorers["sr3-photos64"], tmp_path / "schedule.json"
+    status, out, err = tandem(
+        "sweep", "schedule", run, "--steps", 20, "--images", 8, "--features", "random", "--output", found
+    )
+    assert status == 0, err
+    assert "the model's own schedule: FID" in out
+    assert json.loads(found.read_text())["beta_steps"] == 20
+    source = picture(tmp_path / "in.png", 4, 4)
+    args = ["restore", run, source, "--steps", 3, "-o"]
+    assert tandem(*args, tmp_path / "own.png")[0] == 0
+    assert tandem(*args, tmp_path / "found.png", "--schedule", found)[0] == 0
+    assert not np.array_equal(opened(tmp_path / "own.png"), opened(tmp_path / "found.png"))
+    quick = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--no-classifier")
+    assert tandem("eval", run, *quick, "--schedule", found, "--output", tmp_path / "page")[0] == 0
+    found.write_text('{"kind": "square"}')
+    for command in (args + [tmp_path / "x.png"], ["eval", run, *quick, "--output", tmp_path / "page"]):
+        status, _, err = tandem(*command, "--schedule", found)
+        assert (status, "schedule.json cannot be read as a schedule" in err, err.count("\n")) == (2, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--steps", 1], "--steps must be from 2 to 10,000"),
+        (["--steps", 2, "--images", 8], "no schedule of 2 steps reaches"),
+    ],
+)
+def test_schedules_that_cannot_be_searched_for(args, says: str, restorers, trained, tandem, tmp_path) -> None:
+    common = ["--features", "random", "--output", tmp_path / "x.json"]
+    status, _, err = tandem("sweep", "schedule", restorers["sr3-photos64"], *args, *common)
+    assert (status, says in err) == (2, True)
+    assert "draws pictures of its own" in tandem("sweep", "schedule", trained, *common)[2]
+    assert not (tmp_path / "x.json").exists()

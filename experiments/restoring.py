@@ -1,0 +1,74 @@
+"""What the commands about models of pictures given pictures share: their tasks, what is done to intact pictures, and
+answers in parts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.progress import Steps
+from generative import noise
+from generative.image_to_image import ImageToImage
+from generative.papers.cascade import CascadeStage
+from generative.papers.palette import MASKED, Palette, degrade
+from generative.papers.sr3 import reduced
+
+AT_ONCE = 64
+"""Pictures that are drawn together; none depends on it."""
+
+
+def tasks(model: ImageToImage) -> tuple[str, ...]:
+    """What a model was trained for."""
+    return model.config.tasks if isinstance(model, Palette) else ("upscale",)
+
+
+def task_of(name: str, model: ImageToImage, asked: str | None) -> str:
+    """The task that was asked for, or the model's only one. Raises ValueError for one that it was not trained for."""
+    known = tasks(model)
+    if asked is None and len(known) > 1:
+        raise ValueError(f"{name} knows several tasks: name one with --task: {', '.join(known)}")
+    if asked is not None and asked not in known:
+        raise ValueError(f"{name} was trained to {', '.join(known)}, not to {asked}")
+    return asked or known[0]
+
+
+def spoiled(model: ImageToImage, task: str, x: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Tensor | None]:
+    """(what a person would see, uint8 [N, C, h, w] with 0 in holes; the holes [N, 1, H, W], or None) of intact pictures
+    x [N, C, H, W], as in training. Picture i depends on (seed, first + i) alone."""
+    if not isinstance(model, Palette):
+        return reduced(x, model.shape[1] // model.factor, model.num_levels), None
+    sources = noise.per_example(noise.mix(seed, noise.DEGRADATION), range(first, first + len(x)))
+    found = degrade(x, (task,), sources)
+    if task in MASKED:
+        return torch.where(found["mask"] > 0, 0, x), found["mask"]
+    return model.levels(found["image"]), None
+
+
+def answers(
+    model: ImageToImage,
+    task: str,
+    given: Tensor,
+    mask: Tensor | None,
+    *,
+    label: Tensor,
+    level: float = 0.0,
+    seed: int,
+    draw: dict[str, Any],
+    what: str,
+) -> Tensor:
+    """An answer for each picture, uint8 [N, C, H, W], with progress. Number i depends on (seed, i) and its picture.
+
+    Args: label: [N], for a class-conditional model; level: of a stage of a cascade; draw: options of `draw`.
+    """
+    made = []
+    with Steps(what, len(given)) as progress:
+        for first in range(0, len(given), AT_ONCE):
+            rows = slice(first, first + AT_ONCE)
+            options: dict[str, Any] = {"label": label[rows] if model.config.net.classes else None}
+            if isinstance(model, Palette):
+                options |= {"task": task, "mask": None if mask is None else mask[rows, 0]}
+            elif isinstance(model, CascadeStage):
+                options["level"] = level
+            made.append(model.restore(given[rows], seed=seed, first=first, draw=draw, **options).cpu())
+            progress.update(sum(map(len, made)))
+    return torch.cat(made)

@@ -1,0 +1,104 @@
+"""`tandem sweep schedule`: where few steps of a trained enlarger or restorer should lie, without training it again."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import generative
+from experiments import files, flags, restoring
+from experiments.data import load_set
+from experiments.flags import say
+from experiments.sample_quality import features_of, network
+from generative import config as configs
+from generative import schedules, watch
+from generative.config import Device
+from generative.image_to_image import ImageToImage
+from generative.metrics import fid
+from generative.papers.sr3 import search
+from generative.schedules import ScheduleConfig
+from generative.train import pick_device
+
+EXAMPLE = "tandem sweep schedule runs/sr3-photos64/20260101-120000-0 --steps 16 --output schedule.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleCommand:
+    """Flags of `tandem sweep schedule`."""
+
+    run: tyro.conf.Positional[str]
+    """A run of SR3, Palette or a stage of a cascade."""
+    steps: int = 16
+    """Denoising steps that the schedule is for."""
+    images: int = 200
+    """Validation pictures (test pictures of sets without any) that samples are compared with."""
+    task: str | None = None
+    """Of a model that knows several."""
+    seed: int = 0
+    """Of the noise; the same for every schedule."""
+    features: str = "inception"
+    """Features of FID: inception (fetched once), random, or a TorchScript file."""
+    device: Device = "auto"
+    """Where to run."""
+    output: Path = Path("schedule.json")
+    """Where the best schedule goes, for `tandem restore --schedule` and `tandem eval --schedule`."""
+
+
+def command(args: list[str]) -> int:
+    """Searches linear schedules of inference for the one whose samples have the lowest FID (SR3, Sec 2.3)."""
+    asked = flags.parse(
+        ScheduleCommand, args, prog="tandem sweep schedule", example=EXAMPLE, about=command.__doc__ or ""
+    )
+    for name, least, most in (("steps", 2, 10_000), ("images", 8, 100_000), ("seed", 0, 2**62)):
+        if not least <= getattr(asked, name) <= most:
+            raise ValueError(f"--{name} must be from {least} to {most:,}, got {getattr(asked, name)}")
+    model = generative.load(asked.run, pick_device(asked.device))
+    if not isinstance(model, ImageToImage):
+        raise ValueError(f"{asked.run} draws pictures of its own: its schedule is not searched for")
+    flags.check_writable(asked.output)
+    config = configs.from_json(model.meta["config"])
+    try:
+        images = load_set(config.data, "validation")
+    except ValueError:
+        images = load_set(config.data, "test")
+    net = network(asked.features, pick_device(asked.device))
+    x = images.batch(watch.chosen(images, asked.images))
+    task = restoring.task_of(asked.run, model, asked.task)
+    given, mask = restoring.spoiled(model, task, x["x"], asked.seed)
+    real = features_of(net, x["x"], model.num_levels, "real pictures")
+    table = Table(title=f"FID with {asked.steps} steps, {len(x['x'])} pictures")
+    for heading in ("betas from", "to", "FID"):
+        table.add_column(heading, justify="right")
+
+    def score(schedule: ScheduleConfig | None) -> float:
+        draw = {"steps": asked.steps, "schedule": None if schedule is None else schedules.make(schedule)}
+        options: dict[str, Any] = {"label": x["label"], "seed": asked.seed, "draw": draw, "what": "samples"}
+        made = restoring.answers(model, task, given, mask, **options)
+        return fid.fid(features_of(net, made, model.num_levels, "samples"), real)
+
+    def report(schedule: ScheduleConfig, found: float) -> None:
+        say(f"betas from {schedule.beta_start:g} to {schedule.beta_end:g}: FID {found:.2f}")
+        table.add_row(f"{schedule.beta_start:g}", f"{schedule.beta_end:g}", f"{found:.2f}")
+
+    own = score(None)
+    say(f"the model's own schedule: FID {own:.2f}")
+    table.add_row("own", "", f"{own:.2f}")
+    best = search(score, asked.steps, report)
+    Console().print(table)
+    files.write_text(asked.output, json.dumps(asdict(best), indent=2))
+    say(
+        f"{asked.output}: use it with tandem restore {asked.run} IN.png --steps {asked.steps} --schedule {asked.output}"
+    )
+    return 0
+
+
+def read(path: Path) -> ScheduleConfig:
+    """A schedule that `tandem sweep schedule` wrote. Raises ValueError."""
+    try:
+        return configs.read(ScheduleConfig, json.loads(path.read_text()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as a schedule: {error}") from None
