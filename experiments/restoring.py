@@ -29,7 +29,7 @@ def task_of(name: str, model: ImageToImage, asked: str | None) -> str:
         raise ValueError(f"{name} knows several tasks: name one with --task: {', '.join(known)}")
     if asked is not None and asked not in known:
         raise ValueError(f"{name} was trained to {', '.join(known)}, not to {asked}")
-    return asked or known[0]
+    return asked or next(iter(known))
 
 
 def spoiled(model: ImageToImage, task: str, x: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Tensor | None]:

@@ -176,9 +176,9 @@ class ImageToImage(PictureModel):
         """A square of each picture, and the same of what is told of it."""
         side, (height, width) = self.config.crop, x.shape[-2:]
         place = noise.uniform(source, (len(x), 2), device=x.device, dtype=torch.float64)
-        room = torch.tensor([height - side + 1, width - side + 1], device=x.device)
-        corner, along = (place * room).long(), torch.arange(side, device=x.device)
-        rows, columns = (corner[:, i, None] + along for i in (0, 1))
+        along = torch.arange(side, device=x.device)
+        rows = (place[:, 0] * (height - side + 1)).long()[:, None] + along
+        columns = (place[:, 1] * (width - side + 1)).long()[:, None] + along
         which = torch.arange(len(x), device=x.device)[:, None, None]
 
         def cut(entry: Tensor) -> Tensor:

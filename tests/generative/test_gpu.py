@@ -8,10 +8,16 @@ import pytest
 import torch
 
 from generative import train, training
+from generative.batches import prepared
 from generative.config import TrainConfig
+from generative.nets.unet import UNetConfig
+from generative.papers.cascade import CascadeConfig
+from generative.papers.palette import PaletteConfig
+from generative.papers.sr3 import SR3Config
 from generative.team import Meter, Team
 
 pytestmark = pytest.mark.gpu
+NET = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, attention_resolutions=(), dropout=0.0)
 
 
 def losses(config: TrainConfig, folder: Path) -> list[float]:
@@ -48,6 +54,29 @@ def test_an_update_never_waits_for_the_gpu(tiny: TrainConfig):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert meter.read()[0]["loss"] > 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SR3Config(net=NET, low=4),
+        PaletteConfig(net=NET),
+        CascadeConfig(net=NET, low=4, crop=8),
+        CascadeConfig(net=NET, low=4, augmentation="blur"),
+    ],
+)
+def test_an_update_of_a_restorer_never_waits_for_the_gpu(tiny: TrainConfig, model: Any):
+    """Palette's pictures are spoiled on the CPU, ahead of the step."""
+    config = replace(tiny, model=model)
+    state = training.Training(config, (3, 16, 16), 256, (), "cuda")
+    batch = {"x": torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8), "label": torch.zeros(8, dtype=torch.int64)}
+    batch = {name: value.pin_memory() for name, value in prepared(batch, config, 0, slice(0, 8)).items()}
+    state.update(state.model, batch)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        state.update(state.model, batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_samples_are_the_cpus_up_to_rounding(tiny: TrainConfig):

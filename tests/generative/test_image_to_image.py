@@ -266,3 +266,24 @@ def test_what_cannot_be_asked() -> None:
         made.restore(pictures(1, 1, 4, 4))
     with pytest.raises(ValueError, match="overlap must be at least 0 and below 1, got 1"):
         made.restore(pictures(1, 3, 9, 9), draw={"overlap": 1})
+
+
+def test_a_square_of_a_picture_is_the_same_square_of_what_is_told() -> None:
+    """Every pixel says where it is from, so a cut that differed between pictures would show."""
+    made = model(shape=(3, 16, 16), crop=8)
+    place = torch.arange(256).reshape(16, 16).float().expand(64, 3, 16, 16)
+    which = torch.arange(64).float()[:, None, None, None] * 1000
+    x, cond = made._cropped(place + which, {"image": 2 * (place + which), "level": torch.arange(64)}, torch.Generator())
+    assert x.shape == (64, 3, 8, 8)
+    assert cond["image"].equal(2 * x)
+    assert cond["level"].equal(torch.arange(64))
+    corners = set()
+    for number, square in enumerate(x):
+        top, left = divmod(int(square[0, 0, 0]) - 1000 * number, 16)
+        assert square.equal((place + which)[number, :, top : top + 8, left : left + 8])
+        corners.add((top, left))
+    assert {top for top, _ in corners} | {left for _, left in corners} == set(range(9))
+    loss = made.losses({"x": pictures(4, 3, 16, 16)}, torch.Generator().manual_seed(0))["loss"]
+    assert loss.shape == (4,)
+    with pytest.raises(ValueError, match="crop must be 0 \\(none\\) or a multiple of the network's 2, got 7"):
+        SR3Config(net=NET, crop=7)
