@@ -54,6 +54,8 @@ def test_a_look_reaches_tensorboard_and_media(tmp_path) -> None:
         schedule=(line, 13 - 18 * line),
         levels=(13 - 18 * line, line),
         num_levels=17,
+        given=None,
+        truth=None,
     )
     tracker = Tracker(tmp_path)
     pictures.draw(tracker, 20, view)  # type: ignore[arg-type]
@@ -62,3 +64,21 @@ def test_a_look_reaches_tensorboard_and_media(tmp_path) -> None:
     assert names == {f"{tag}-000000000020.png" for tag in ("samples", "denoising", "schedule", "levels")}
     figure = np.asarray(Image.open(tmp_path / "media" / "schedule-000000000020.png"))
     assert figure.std() > 5  # something is drawn
+
+
+def test_what_was_given_stands_beside_the_sample_and_the_original() -> None:
+    """Few pictures in one block, many in two; every place is found by its brightness."""
+    gap, side = pictures.GAP, 64
+    for count, blocks in ((3, 1), (7, 2)):
+        given, sample, truth = (
+            (torch.arange(count) + shade).to(torch.uint8)[:, None, None, None].expand(count, 3, 8, 8)
+            for shade in (10, 100, 200)
+        )
+        drawn = pictures.contact_sheet(given, [sample], truth, 256)
+        rows = -(-count // blocks)
+        assert drawn.shape == (rows * (side + gap) + gap, (4 * blocks - 1) * (side + gap) + gap, 3)
+        for i in range(count):
+            block, row = divmod(i, rows)
+            y = gap + row * (side + gap) + side // 2
+            x = [gap + (4 * block + column) * (side + gap) + side // 2 for column in range(3)]
+            assert [int(drawn[y, place, 0]) for place in x] == [10 + i, 100 + i, 200 + i]
