@@ -56,8 +56,9 @@ class RestorationEvalCommand:
     """Features of KID, FID and perceptual distance: inception (fetched once), random, or a TorchScript file."""
     perceptual: bool = True
     """Measure LPIPS, for pictures of 31 pixels or more."""
-    classifier: bool = True
-    """Measure what EfficientNet-Lite0 says of answers and originals."""
+    classifier: str = "efficientnet"
+    """What says the class of answers and originals: efficientnet (Lite0, fetched once), none, or a TorchScript file
+    from pictures [N, 3, H, W] of 0 to 255 to logits."""
     data_path: str | None = None
     """Where the pictures lie now, for sets that are placed by hand; as in training if omitted."""
     device: Device = "auto"

@@ -11,12 +11,13 @@ from experiments.progress import Lines
 from experiments.sample_quality import features_of, in_parts, network
 from generative.metrics import fid, lpips, pictures, restoration
 from generative.metrics.bits import mean_and_se
-from generative.metrics.classifier import efficientnet_lite0
+from generative.metrics.classifier import EfficientNetLite0, FromFile, efficientnet_lite0
 from generative.metrics.features import to_bytes
 
 FLOOR = "other originals (floor)"
 SMALLEST_SSIM, SMALLEST_DIVERSITY, SMALLEST_LPIPS = 11, 21, 31
 """Sides in pixels below which SSIM, SSIM at several scales, and LPIPS measure nothing."""
+EFFICIENTNET, NONE = "efficientnet", "none"
 AT_ONCE = 64
 """Pictures that go through a network together."""
 
@@ -60,19 +61,22 @@ class Judge:
     """Networks, and what they say of the originals."""
 
     def __init__(
-        self, asked: Asked, num_levels: int, device: str, *, features: str, perceptual: bool, classifier: bool
+        self, asked: Asked, num_levels: int, device: str, *, features: str, perceptual: bool, classifier: str
     ) -> None:
-        """features: name or file of a network; perceptual, classifier: whether LPIPS and classes are measured."""
+        """features, classifier: name or file of a network; perceptual: whether LPIPS is measured."""
         self.asked, self.num_levels, self.device = asked, num_levels, device
         self.net = network(features, device)
-        self.perceptual = self.classifier = None
+        self.perceptual: lpips.LPIPS | None = None
+        self.classifier: EfficientNetLite0 | FromFile | None = None
         with Lines("networks") as tell:
             if perceptual and min(asked.originals.shape[2:]) >= SMALLEST_LPIPS:
                 tell("LPIPS, fetched once")
                 self.perceptual = lpips.lpips(device=device)
-            if classifier:
+            if classifier == EFFICIENTNET:
                 tell("EfficientNet-Lite0, fetched once")
                 self.classifier = efficientnet_lite0(device=device)
+            elif classifier != NONE:
+                self.classifier = FromFile(classifier).to(device)
         self.features, self.logits = self._features("originals", asked.originals), self._logits(asked.originals)
 
     def score(self, name: str, made: Tensor, between: Tensor | None = None) -> Scores:

@@ -76,10 +76,11 @@ def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: di
     from experiments.tracking import write_png  # imports TensorBoard
 
     asked, lines = judge.asked, table(rows)
+    classes = "" if judge.classifier is None else f"; classes: {judge.classifier.describe()}"
     about = (
         f"{asked.task}: {len(asked.originals):,} test pictures of {len(set(asked.groups)):,} groups, mean ± 1.96 "
-        f"standard errors over groups (KID: over blocks). {describe(judge.net)}. PSNR is over the pixels that were to "
-        "be made."
+        f"standard errors over groups (KID: over blocks). {describe(judge.net)}{classes}. PSNR is over the pixels that "
+        "were to be made."
     )
     text = f"# {asked.task}\n\n{about}\n\n{markdown.table(lines[0], lines[1:])}\n`{command}`; sheet.png shows some.\n"
     files.write_text(output / "restoration.md", text)

@@ -5,6 +5,7 @@ excitation and with ReLU6, as TensorFlow's "lite" models). Any callable from pic
 [N, K] can stand in its place, such as SR3's and Palette's ResNet-50.
 """
 
+import hashlib
 import warnings
 from pathlib import Path
 
@@ -89,6 +90,35 @@ class EfficientNetLite0(nn.Module):
         for block in self._blocks:
             h = block(h)
         return self._fc(F.relu6(self._bn1(self._conv_head(h))).mean((2, 3)))
+
+
+class FromFile(nn.Module):
+    """A TorchScript file as a classifier: pictures uint8 [N, 1 or 3, H, W] as floats of 0 to 255, three channels, to
+    logits [N, K]. Raises ValueError if it cannot be read or gives no logits."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"{path} is no TorchScript file that can be read")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.net = torch.jit.load(str(path), map_location="cpu").eval()
+            answer = self(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"{path} cannot be read as a TorchScript classifier") from error
+        if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 2:
+            raise ValueError(f"{path} must give logits [N, K], got {list(getattr(answer, 'shape', []))} for 2 pictures")
+        self.name = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
+
+    def describe(self) -> str:
+        """The file and its hash."""
+        return self.name
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.net(x.float().expand(-1, 3, -1, -1))
 
 
 def efficientnet_lite0(cache: Path | None = None, *, device: str = "cpu") -> EfficientNetLite0:

@@ -9,7 +9,7 @@ import torch
 
 from experiments.simple_methods import mean_known, nearest_known, simple
 
-QUICK = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--no-classifier")
+QUICK = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--classifier", "none")
 
 
 def test_a_table_of_an_enlarger(restorers, tandem, tmp_path) -> None:

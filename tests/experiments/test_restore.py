@@ -195,7 +195,7 @@ def test_a_schedule_that_was_searched_for_is_taken(restorers, tandem, tmp_path) 
     assert tandem(*args, tmp_path / "own.png")[0] == 0
     assert tandem(*args, tmp_path / "found.png", "--schedule", found)[0] == 0
     assert not np.array_equal(opened(tmp_path / "own.png"), opened(tmp_path / "found.png"))
-    quick = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--no-classifier")
+    quick = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--classifier", "none")
     assert tandem("eval", run, *quick, "--schedule", found, "--output", tmp_path / "page")[0] == 0
     found.write_text('{"kind": "square"}')
     for command in ([*args, tmp_path / "x.png"], ["eval", run, *quick, "--output", tmp_path / "page"]):

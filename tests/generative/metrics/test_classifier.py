@@ -1,9 +1,10 @@
 """EfficientNet-Lite0: the logits that another implementation gives with the same weights."""
 
+import pytest
 import torch
 from torch.testing import assert_close
 
-from generative.metrics.classifier import EfficientNetLite0, efficientnet_lite0
+from generative.metrics.classifier import EfficientNetLite0, FromFile, efficientnet_lite0
 
 
 def test_it_has_the_published_number_of_weights() -> None:
@@ -21,3 +22,19 @@ def test_logits_are_those_of_efficientnet_lite_pytorch() -> None:
     assert logits.argmax(1).tolist() == [21, 21]
     assert net.describe() == "EfficientNet-Lite0 (sha256 579344248a93e230)"
     assert net(x[:, :1, ::4, ::4]).shape == (2, 1000)
+
+
+def test_any_torchscript_classifier_takes_its_place(tmp_path) -> None:
+    net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 5))
+    torch.jit.script(net).save(tmp_path / "net.pt")
+    x = torch.randint(0, 256, (3, 1, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    assert_close(FromFile(tmp_path / "net.pt")(x), net(x.float().expand(-1, 3, -1, -1)))
+    torch.jit.script(torch.nn.AdaptiveAvgPool2d(2)).save(tmp_path / "odd.pt")
+    (tmp_path / "text.pt").write_text("no network")
+    for name, says in (
+        ("odd.pt", r"must give logits \[N, K\], got \[2, 3, 2, 2\] for 2 pictures"),
+        ("text.pt", "cannot be read as a TorchScript classifier"),
+        ("missing.pt", "is no TorchScript file that can be read"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            FromFile(tmp_path / name)
