@@ -28,6 +28,12 @@ from generative.train import pick_device
 EXAMPLE = "tandem eval runs/sr3-photos64/TIME-0 runs/sr3-photos64-regression/TIME-0 --images 1000 --output page"
 
 
+REFERENCE = 5000
+"""Training pictures that KID and FID are measured against, at most."""
+FEWEST = 8
+"""Pictures in a table."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RestorationEvalCommand:
     """Flags of `tandem eval` of models that restore or enlarge pictures."""
@@ -37,7 +43,7 @@ class RestorationEvalCommand:
     task: Literal["colorize", "inpaint", "uncrop", "jpeg", "upscale"] | None = None
     """What they are asked to do; the first one's own task if it has one."""
     images: int = 1000
-    """Test pictures, evenly spread; half of the test pictures if there are fewer than twice as many."""
+    """Test pictures, evenly spread; all if there are fewer."""
     answers: int = 1
     """Answers for each of the first `answers_images` pictures; two or more measure how much they differ."""
     answers_images: int = 100
@@ -84,18 +90,18 @@ def eval_command(args: list[str]) -> int:
     images = load_set(config.data, "test")
     if images.shape != first.shape or images.num_levels != first.num_levels:
         raise ValueError(f"{images.name} has pictures {images.shape}, the model was trained on {first.shape}")
-    asked, others = _ask(command, images, first, task)
+    asked, training = _ask(command, images, first, task), load_set(config.data, "train")
     judge = Judge(
-        asked, first.num_levels, pick_device(command.device), features=command.features,
-        perceptual=command.perceptual, classifier=command.classifier,
+        asked, training.batch(watch.chosen(training, REFERENCE))["x"], first.num_levels, pick_device(command.device),
+        features=command.features, perceptual=command.perceptual, classifier=command.classifier,
     )  # fmt: skip
     made = {name: _answers(command, output / "answers", name, model, asked) for name, model in models.items()}
-    simple = simple_methods.simple(task, asked.given, asked.mask, first.factor)
+    simple = simple_methods.simple(task, asked.given, asked.mask, first.factor, first.num_levels)
     some = min(command.answers_images, len(asked.originals))
     rows = [
         *(judge.score(name, x[0], x[:, :some]) for name, x in made.items()),
         *(judge.score(name, x) for name, x in simple.items()),
-        judge.score(FLOOR, others),
+        judge.score(FLOOR, asked.originals),
     ]
     said = f"tandem eval {' '.join(command.runs)} --task {task} --images {command.images} --seed {command.seed}"
     restoration_page.write(output, said, judge, rows, {**{name: x[0] for name, x in made.items()}, **simple})
@@ -114,7 +120,7 @@ def restores(run: str) -> bool:
 def _check(command: RestorationEvalCommand) -> None:
     if not command.runs:
         raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
-    for name, least in (("images", 8), ("answers", 1), ("answers_images", 1), ("steps", 1), ("seed", 0)):
+    for name, least in (("images", FEWEST), ("answers", 1), ("answers_images", 1), ("steps", 1), ("seed", 0)):
         value = getattr(command, name)
         if value is not None and not least <= value <= 1_000_000:
             raise ValueError(f"--{name.replace('_', '-')} must be from {least} to 1,000,000, got {value}")
@@ -189,16 +195,12 @@ def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: Im
     return made
 
 
-def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage, task: str) -> tuple[Asked, Tensor]:
-    """What all methods are given, and as many other originals."""
-    count = min(command.images, len(images) // 2)
-    if count < 8:
-        raise ValueError(f"{images.name} has {len(images)} test pictures: too few for a table, which needs 16")
-    every = watch.chosen(images, 2 * count)
-    chosen, others = every[::2], every[1::2]
+def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage, task: str) -> Asked:
+    """What all methods are given."""
+    chosen = watch.chosen(images, command.images)
+    if len(chosen) < FEWEST:
+        raise ValueError(f"{images.name} has {len(images)} test pictures: too few for a table, which needs {FEWEST}")
     batch, names = images.batch(chosen), images.groups()
-    x = batch["x"]
-    given, mask = restoring.spoiled(first, task, x, command.seed)
+    given, mask = restoring.spoiled(first, task, batch["x"], command.seed)
     groups = [names[i] for i in chosen.tolist()]
-    asked = Asked(task=task, originals=x, label=batch["label"], groups=groups, given=given, mask=mask)
-    return asked, images.batch(others)["x"]
+    return Asked(task=task, originals=batch["x"], label=batch["label"], groups=groups, given=given, mask=mask)

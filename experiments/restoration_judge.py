@@ -1,9 +1,11 @@
 """What restored pictures are given, and what networks say of the answers beside the originals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +16,9 @@ from generative.metrics.bits import mean_and_se
 from generative.metrics.classifier import EfficientNetLite0, FromFile, efficientnet_lite0
 from generative.metrics.features import to_bytes
 
-FLOOR = "other originals (floor)"
-SMALLEST_SSIM, SMALLEST_DIVERSITY, SMALLEST_LPIPS = 11, 21, 31
-"""Sides in pixels below which SSIM, SSIM at several scales, and LPIPS measure nothing."""
+FLOOR = "originals (floor)"
+SMALLEST_SSIM, SMALLEST_LPIPS = 12, 31
+"""Sides in pixels below which SSIM (also at several scales) and LPIPS measure nothing."""
 EFFICIENTNET, NONE = "efficientnet", "none"
 AT_ONCE = 64
 """Pictures that go through a network together."""
@@ -48,22 +50,46 @@ class Scores:
     ssim: tuple[float, float] | None
     consistency: tuple[float, float] | None
     lpips: tuple[float, float] | None
-    kid: tuple[float, float]
+    kid_blocks: tuple[float, ...]
+    """KID against real pictures of other photographs, in blocks that hold the same pictures for every method."""
     fid: float
+    """Against the same."""
     distance: tuple[float, float] | None
     agreement: tuple[float, float] | None
     inception_score: float | None
     lpips_between: tuple[float, float] | None = None
     ssim_between: tuple[float, float] | None = None
 
+    @property
+    def kid(self) -> tuple[float, float]:
+        return blocks_mean(self.kid_blocks)
+
+    def kid_minus(self, other: "Scores") -> tuple[float, float]:
+        """The difference of two methods' KIDs, from the differences of their blocks."""
+        return blocks_mean([a - b for a, b in zip(self.kid_blocks, other.kid_blocks, strict=True)])
+
+
+def blocks_mean(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error of blocks."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+
 
 class Judge:
     """Networks, and what they say of the originals."""
 
     def __init__(
-        self, asked: Asked, num_levels: int, device: str, *, features: str, perceptual: bool, classifier: str
+        self,
+        asked: Asked,
+        reference: Tensor,
+        num_levels: int,
+        device: str,
+        *,
+        features: str,
+        perceptual: bool,
+        classifier: str,
     ) -> None:
-        """features, classifier: name or file of a network; perceptual: whether LPIPS is measured."""
+        """reference: real pictures of other photographs, for KID and FID; features, classifier: name or file of a
+        network; perceptual: whether LPIPS is measured."""
         self.asked, self.num_levels, self.device = asked, num_levels, device
         self.net = network(features, device)
         self.perceptual: lpips.LPIPS | None = None
@@ -77,12 +103,13 @@ class Judge:
                 self.classifier = efficientnet_lite0(device=device)
             elif classifier != NONE:
                 self.classifier = FromFile(classifier).to(device)
+        self.reference = self._features("real pictures", reference)
         self.features, self.logits = self._features("originals", asked.originals), self._logits(asked.originals)
 
     def score(self, name: str, made: Tensor, between: Tensor | None = None) -> Scores:
         """made: uint8 [N, C, H, W]; between: [k, M, C, H, W], several answers for some pictures."""
         asked, levels = self.asked, self.num_levels
-        features = self._features(name, made)
+        features = self.features if name == FLOOR else self._features(name, made)
         logits, other = self._logits(made), name == FLOOR
         found: dict[str, Any] = {"psnr": None, "ssim": None, "consistency": None, "lpips": None, "distance": None}
         if not other:
@@ -101,8 +128,9 @@ class Judge:
             if not other:
                 agreement = self._mean(restoration.agreement(logits, self.logits))
         return Scores(
-            name=name, kid=fid.kid(features, self.features), fid=fid.fid(features, self.features), **found,
-            agreement=agreement, inception_score=score, **self._between(between),
+            name=name, kid_blocks=tuple(fid.kid_blocks(features, self.reference).tolist()),
+            fid=fid.fid(features, self.reference), **found, agreement=agreement, inception_score=score,
+            **self._between(between),
         )  # fmt: skip
 
     def _between(self, answers: Tensor | None) -> dict[str, Any]:
@@ -111,7 +139,7 @@ class Judge:
             return {}
         groups = self.asked.groups[: answers.shape[1]]
         found = {}
-        if min(answers.shape[-2:]) >= SMALLEST_DIVERSITY:
+        if min(answers.shape[-2:]) >= SMALLEST_SSIM:
             found["ssim_between"] = mean_and_se(restoration.diversity(answers, self.num_levels), groups)
         if self.perceptual is not None:
             pairs = [lpips.distance(self.perceptual, a, b, num_levels=self.num_levels) for a, b in pairwise(answers)]

@@ -76,21 +76,31 @@ def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: di
     from experiments.tracking import write_png  # imports TensorBoard
 
     asked, lines = judge.asked, table(rows)
+    first, *others = rows
+    gaps = [f"{first.name} minus {row.name}: {_cell(first.kid_minus(row), 5)}" for row in others]
     classes = "" if judge.classifier is None else f"; classes: {judge.classifier.describe()}"
-    about = (
+    title = (
         f"{asked.task}: {len(asked.originals):,} test pictures of {len(set(asked.groups)):,} groups, mean ± 1.96 "
-        f"standard errors over groups (KID: over blocks). {describe(judge.net)}{classes}. PSNR is over the pixels that "
-        "were to be made."
+        "standard errors over groups (KID: over blocks)"
     )
-    text = f"# {asked.task}\n\n{about}\n\n{markdown.table(lines[0], lines[1:])}\n`{command}`; sheet.png shows some.\n"
+    about = (
+        f"{title}. KID and FID are against {len(judge.reference):,} training pictures, of other groups, and so are "
+        f"those of the originals, which nothing can be much below. {describe(judge.net)}{classes}. PSNR is over the "
+        "pixels that were to be made."
+    )
+    text = (
+        f"# {asked.task}\n\n{about}\n\n{markdown.table(lines[0], lines[1:])}\nDifferences of KID, from blocks that "
+        f"hold the same pictures: {'; '.join(gaps)}.\n\n`{command}`; sheet.png shows some.\n"
+    )
     files.write_text(output / "restoration.md", text)
     files.write_text(output / "restoration.json", json.dumps([asdict(row) for row in rows], indent=2))
     write_png(output / "sheet.png", sheet(asked, made, judge.num_levels))
-    printed = Table(title=about.partition(". ")[0])
+    printed = Table(title=title)
     head, *body = [list(column) for column in zip(*lines, strict=True)]  # a column for each method
     for heading in head:
         printed.add_column(heading, justify="right", overflow="fold")
     for line in body:
         printed.add_row(*line)
     Console().print(printed)
+    say("\n".join(f"KID of {gap}" for gap in gaps))
     say(f"{output / 'restoration.md'}, restoration.json and sheet.png beside it")

@@ -20,7 +20,7 @@ from generative import noise, schedules
 from generative.config import Device
 from generative.data.decode import EXTENSIONS, decode
 from generative.image_to_image import ImageToImage
-from generative.papers.palette import Palette, extended
+from generative.papers.palette import SIDES, Palette, extended
 from generative.resize import resize_levels
 from generative.samplers import SAMPLERS
 from generative.tiling import corners
@@ -51,7 +51,7 @@ class RestoreCommand:
     """inpaint: a picture of IN's size, white where IN is to be made anew; of a folder, a folder with the same names, or
     one mask for all."""
     side: Literal["left", "right", "top", "bottom", "all"] = "right"
-    """uncrop: where to continue the picture, by half of the model's side."""
+    """uncrop: where to continue the picture, by half of the model's side; all does one side after the other."""
     times: int = 1
     """uncrop: how often, one after the other: a panorama."""
     spoil: bool = False
@@ -215,12 +215,14 @@ def _restored(
         say(f"{path}: {width} x {height}, in {tiles} tiles of {model.shape[2]} x {model.shape[1]} at each step")
     shown = None
     schedule = None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule))
-    with Steps(path.name, steps * command.times) as progress:
+    rounds: list[Any] = [None]
+    if task == "uncrop" and not command.spoil:
+        rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
+    with Steps(path.name, steps * len(rounds)) as progress:
         k = given.expand(command.n, *given.shape)
-        for time in range(command.times if task == "uncrop" and not command.spoil else 1):
-            if task == "uncrop" and not command.spoil:
-                half = model.shape[2 if command.side in ("left", "right") else 1] // 2
-                k, hole = extended(k, command.side, half)
+        for time, one in enumerate(rounds):
+            if one is not None:
+                k, hole = extended(k, one, model.shape[2 if one in ("left", "right") else 1] // 2)
                 asked = {"task": task, "mask": hole}
             shown = k if shown is None else shown
             draw = {
@@ -232,7 +234,7 @@ def _restored(
                 "callback": lambda step, before=time: progress.update(before * steps + step["step"] + 1),
             }
             options: dict[str, Any] = {"label": labels(command.label, command.n, model), "draw": draw, **asked}
-            k = model.restore(k, seed=noise.mix(command.seed, time), first=number * command.n, **options).cpu()
+            k = model.restore(k, seed=noise.mix(command.seed, time, number), **options).cpu()
     assert shown is not None
     if command.spoil and "mask" in asked:
         shown = torch.where(asked["mask"], 128, shown)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.resize import resize
+from generative.resize import resize_levels
 
 
-def simple(task: str, given: Tensor, mask: Tensor | None, factor: int) -> dict[str, Tensor]:
+def simple(task: str, given: Tensor, mask: Tensor | None, factor: int, num_levels: int = 256) -> dict[str, Tensor]:
     """Name -> answers uint8 [N, C, H, W] of the simple methods of a task.
 
     upscale: bicubic; jpeg: the picture as it was decoded; colorize: grey; inpaint: OpenCV's two (Telea 2004; Bertalmio
@@ -19,7 +19,7 @@ def simple(task: str, given: Tensor, mask: Tensor | None, factor: int) -> dict[s
     """
     if task == "upscale":
         size = given.shape[-2] * factor, given.shape[-1] * factor
-        return {"bicubic": resize(given.float(), size).round().clamp(0, 255).to(torch.uint8)}
+        return {"bicubic": resize_levels(given, size, num_levels)}
     if mask is None:
         return {"grey" if task == "colorize" else "as decoded": given}
     if task == "uncrop":

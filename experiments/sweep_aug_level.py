@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from rich.console import Console
@@ -20,6 +19,7 @@ from experiments.data import load_set
 from experiments.flags import say
 from experiments.pictures import grid
 from experiments.progress import Steps
+from experiments.restoration_judge import blocks_mean
 from experiments.sample_quality import features_of, network
 from generative import config as configs
 from generative import watch
@@ -67,12 +67,20 @@ class Row:
     """One level."""
 
     level: float
-    kid: float
-    kid_se: float
+    kid_blocks: tuple[float, ...]
+    """KID against real pictures, in blocks that hold the pictures with the same numbers at every level."""
     fid: float
     consistency: float
     """Mean square of the difference between reduced pictures and what they were made of, in 1e-5."""
     accuracy_score: float | None
+
+    @property
+    def kid(self) -> float:
+        return blocks_mean(self.kid_blocks)[0]
+
+    @property
+    def kid_se(self) -> float:
+        return blocks_mean(self.kid_blocks)[1]
 
 
 def command(args: list[str]) -> int:
@@ -147,7 +155,7 @@ class _Judge:
 
     def row(self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None) -> Row:
         features = self._features("pictures", made)
-        kid, kid_se = fid.kid(features, self.features)
+        blocks = tuple(fid.kid_blocks(features, self.features).tolist())
         score = None
         if self.classes and labels is not None:
             with Steps("classification accuracy score", 600) as progress:
@@ -157,7 +165,7 @@ class _Judge:
                 )  # fmt: skip
         missed = 0.0 if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
         found = fid.fid(features, self.features)
-        return Row(level=level, kid=kid, kid_se=kid_se, fid=found, consistency=missed, accuracy_score=score)
+        return Row(level=level, kid_blocks=blocks, fid=found, consistency=missed, accuracy_score=score)
 
     def _features(self, what: str, x: Tensor) -> Tensor:
         return features_of(self.net, x, self.num_levels, what)
@@ -175,10 +183,11 @@ def _write(
     lines.append(_line("real training pictures", floor, scored, floor=True))
     best = min(rows, key=lambda row: row.kid)
     none = min(rows, key=lambda row: row.level)
-    apart = (none.kid - best.kid) / max(1e-12, float(np.hypot(none.kid_se, best.kid_se)))
+    gap, se = blocks_mean([b - a for a, b in zip(best.kid_blocks, none.kid_blocks, strict=True)])
     verdict = (
-        f"The lowest KID is at s = {best.level:g}: {best.kid:.5f} against {none.kid:.5f} at s = {none.level:g}, a "
-        f"difference of {apart:.1f} standard errors."
+        f"The lowest KID of these levels is at s = {best.level:g}: {best.kid:.5f}, against {none.kid:.5f} at s = "
+        f"{none.level:g}: {gap:.5f} ± {se:.5f} (standard error over blocks of the same pictures; the best of "
+        f"{len(rows)} levels was chosen on these very pictures)."
     )
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level from one set of base pictures, seed "

@@ -15,7 +15,7 @@ from experiments.data import load_set
 from experiments.flags import say
 from experiments.sample_quality import features_of, network
 from generative import config as configs
-from generative import schedules, watch
+from generative import noise, schedules, watch
 from generative.config import Device
 from generative.image_to_image import ImageToImage
 from generative.metrics import fid
@@ -23,6 +23,8 @@ from generative.papers.sr3 import search
 from generative.schedules import ScheduleConfig
 from generative.train import pick_device
 
+REFERENCE = 2000
+"""Training pictures that FID is measured against, at most."""
 EXAMPLE = "tandem sweep schedule runs/sr3-photos64/20260101-120000-0 --steps 16 --output schedule.json"
 
 
@@ -35,7 +37,7 @@ class ScheduleCommand:
     steps: int = 16
     """Denoising steps that the schedule is for."""
     images: int = 200
-    """Validation pictures (test pictures of sets without any) that samples are compared with."""
+    """Validation pictures (test pictures of sets without any) that are restored with each schedule."""
     task: str | None = None
     """Of a model that knows several."""
     seed: int = 0
@@ -63,24 +65,35 @@ def command(args: list[str]) -> int:
     config = configs.from_json(model.meta["config"])
     try:
         images = load_set(config.data, "validation")
-    except ValueError:
+    except ValueError:  # there are none
         images = load_set(config.data, "test")
+    images = images if len(images) else load_set(config.data, "test")
     net = network(asked.features, pick_device(asked.device))
     x = images.batch(watch.chosen(images, asked.images))
     task = restoring.task_of(asked.run, model, asked.task)
     given, mask = restoring.spoiled(model, task, x["x"], asked.seed)
-    real = features_of(net, x["x"], model.num_levels, "real pictures")
-    table = Table(title=f"FID with {asked.steps} steps, {len(x['x'])} pictures")
+    training = load_set(config.data, "train")
+    known = training.batch(watch.chosen(training, REFERENCE))["x"]
+    real = features_of(net, known, model.num_levels, "real pictures")
+    table = Table(title=f"FID with {asked.steps} steps, {len(x['x'])} pictures against {len(real):,}")
     for heading in ("betas from", "to", "FID"):
         table.add_column(heading, justify="right")
 
+    scores: dict[ScheduleConfig, float] = {}
+
     def score(schedule: ScheduleConfig | None) -> float:
         draw = {"steps": asked.steps, "schedule": None if schedule is None else schedules.make(schedule)}
-        options: dict[str, Any] = {"label": x["label"], "seed": asked.seed, "draw": draw, "what": "samples"}
+        options: dict[str, Any] = {
+            "label": x["label"],
+            "seed": noise.mix(asked.seed, 0),
+            "draw": draw,
+            "what": "samples",
+        }
         made = restoring.answers(model, task, given, mask, **options)
         return fid.fid(features_of(net, made, model.num_levels, "samples"), real)
 
     def report(schedule: ScheduleConfig, found: float) -> None:
+        scores[schedule] = found
         say(f"betas from {schedule.beta_start:g} to {schedule.beta_end:g}: FID {found:.2f}")
         table.add_row(f"{schedule.beta_start:g}", f"{schedule.beta_end:g}", f"{found:.2f}")
 
@@ -89,6 +102,9 @@ def command(args: list[str]) -> int:
     table.add_row("own", "", f"{own:.2f}")
     best = search(score, asked.steps, report)
     Console().print(table)
+    if own <= scores[best]:
+        say(f"no schedule is better than the model's own with {asked.steps} steps: nothing was written")
+        return 0
     files.write_text(asked.output, json.dumps(asdict(best), indent=2))
     say(
         f"{asked.output}: use it with tandem restore {asked.run} IN.png --steps {asked.steps} --schedule {asked.output}"

@@ -5,7 +5,7 @@
 What comes out depends on (k, state of rng) alone. mask [H, W] is True where the picture is not known (then `spoiled` is
 0 there, and whoever uses it fills the hole with noise), or None where every pixel has to be made anew.
 
-Source: Saharia et al. 2022 (Palette, arXiv 2111.05826), Sec 4 and App B. The free-form masks are those of Yu et al.
+Source: Saharia et al. 2022 (Palette, arXiv 2111.05826), Sec 5 and App B. The free-form masks are those of Yu et al.
 2019 (DeepFill v2, arXiv 1806.03589), Algorithm 1, with the numbers of its widespread implementations, in proportion to
 the side: they are for 256 pixels. How rectangles are placed is not in the paper: see `Rectangles`.
 """
@@ -111,10 +111,11 @@ class Strokes:
         pen, length = ImageDraw.Draw(canvas), math.hypot(height, width) / 8
         for _ in range(int(rng.integers(self.strokes[0], self.strokes[1] + 1))):
             brush = max(1, round(rng.uniform(*self.width) * min(height, width) / 256))
-            turn = 2 * math.pi / 5 + rng.uniform(-1, 1) * 2 * math.pi / 15
+            turn, spread = 2 * math.pi / 5, 2 * math.pi / 15
+            low, high = turn - rng.uniform(0, spread), turn + rng.uniform(0, spread)
             points = [(rng.uniform(0, width), rng.uniform(0, height))]
             for vertex in range(int(rng.integers(self.vertices[0], self.vertices[1] + 1))):
-                angle = turn + rng.uniform(-1, 1) * 2 * math.pi / 15
+                angle = rng.uniform(low, high)
                 angle = 2 * math.pi - angle if vertex % 2 == 0 else angle
                 step = float(np.clip(rng.normal(length, length / 2), 0, 2 * length))
                 x, y = points[-1]

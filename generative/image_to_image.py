@@ -1,7 +1,7 @@
 """What SR3, Palette and the stages of a cascade share: a network that is told a picture, and draws another from it.
 
 The picture is concatenated to z along the channels (SR3, Sec 2; Palette, Sec 3; cascaded diffusion, Sec 3), brought to
-z's size first. The network is told the noise level itself, as log_snr, not a step (SR3, Sec 2.3), so that a sampler may
+z's size first. The network is told the noise level itself, as log_snr, not a step (SR3, Sec 2.4), so that a sampler may
 visit other levels than training did; beyond the trained range it is told the nearer end.
 
 Sources: Saharia et al. 2021 (SR3, arXiv 2104.07636); Saharia et al. 2022 (Palette, arXiv 2111.05826). Where we differ:
@@ -79,7 +79,7 @@ def log_snr_of(place: Tensor, schedule: Schedule, num_steps: int) -> Tensor:
     """log_snr [B] float64 of noise levels drawn from p(gamma), from numbers `place` [B] uniform in [0, 1).
 
     p(gamma) is piecewise uniform: t uniform in 1..T, gamma uniform in (gamma_t, gamma_(t-1)), gamma_0 = 1 (SR3, Sec
-    2.3). T place has t - 1 before its point and the place in that interval behind it, so gamma and 1 - gamma are both
+    2.4). T place has t - 1 before its point and the place in that interval behind it, so gamma and 1 - gamma are both
     straight lines between their values at the steps.
     """
     steps = schedule(torch.arange(num_steps, dtype=torch.float64, device=place.device) / (num_steps - 1))
@@ -97,7 +97,8 @@ def log_snr_of(place: Tensor, schedule: Schedule, num_steps: int) -> Tensor:
 def with_known(denoise: Denoise) -> Denoise:
     """x0_hat with the pixels that are known put in: cond["image"] where cond["mask"] is 0, if cond has a mask.
 
-    So the known part of z is, at every step, what noise makes of the known pixels, as in training.
+    So the known part of z is, at every step, what noise makes of the known pixels, as in training; with the ancestral
+    sampler that takes variance 0 there, whatever it is in the hole.
     """
 
     def call(z: Tensor, log_snr: Tensor, cond: Cond = None) -> Tensor:
@@ -113,6 +114,7 @@ class ImageToImage(PictureModel):
     """A model of pictures given another picture. A subclass says what is given, in training and when asked."""
 
     sampler: ClassVar[str] = "ancestral"
+    clips: ClassVar[bool] = True
     config: ImageToImageConfig
 
     def __init__(
@@ -223,11 +225,27 @@ class ImageToImage(PictureModel):
             asked: what is wanted of the pictures (see the paper's `asked`).
         Raises: ValueError for what does not fit, in one sentence.
         """
-        n, (height, width) = len(pictures), pictures.shape[-2:]
-        pictures = check_levels(pictures, (self.shape[0], height, width), self.num_levels)
+        n, size = len(pictures), pictures.shape[-2:]
+        pictures = check_levels(pictures, (self.shape[0], *size), self.num_levels).to(self.device)
         sources = noise.per_example(noise.mix(seed, noise.DEGRADATION), range(first, first + n), self.device)
-        cond = self.asked(pictures.to(self.device), sources, **asked) | (self.condition(label, n) or {})
-        return self.draw(cond, seed=seed, first=first, **(draw or {}))
+        cond = self.asked(self.continued(pictures), sources, **asked) | (self.condition(label, n) or {})
+        made = self.draw(cond, seed=seed, first=first, **(draw or {}))
+        return made[..., : size[0] * self.factor, : size[1] * self.factor]
+
+    def continued(self, entry: Tensor, value: float | None = None) -> Tensor:
+        """Pictures [n, c, h, w] that are smaller than what a tile is made of, continued below and to the right by their
+        last pixels, or by `value`. Raises ValueError for pictures that the network would halve to nothing."""
+        size, least = entry.shape[-2:], 2 ** (len(self.config.net.multipliers) - 1)
+        if min(size) * self.factor < least:
+            raise ValueError(
+                f"a picture of {size[1]} x {size[0]} is too small: this network halves it to 1/{least} of its sides"
+            )
+        down, right = (max(0, side // self.factor - has) for side, has in zip(self.shape[1:], size, strict=True))
+        if not down and not right:
+            return entry
+        if value is None:
+            return F.pad(entry.float(), (0, right, 0, down), mode="replicate").to(entry.dtype)
+        return F.pad(entry, (0, right, 0, down), value=value)
 
     @torch.no_grad()
     def draw(
@@ -247,42 +265,36 @@ class ImageToImage(PictureModel):
         """Pictures given the network's condition (see `told`), as level indices uint8 [n, C, H, W].
 
         Args: steps, sampler, schedule: as configured if omitted; overlap: of tiles; options: of the sampler; the rest
-            as in `sample`.
-        Raises: ValueError for a sampler that does not exist, and numbers that are not positive.
+            as in `sample`. The noise is not that of `sample`: models of a cascade may share a seed with their base.
+        Raises: ValueError for a sampler that does not exist, numbers that are not positive, pictures below a tile.
         """
         steps, sampler = self.steps if steps is None else steps, sampler or self.sampler
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler {sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
         if steps < 1:
             raise ValueError(f"steps must be positive, got {steps}")
-        size = cond["image"].shape[-2:]
-        if min(size) < (least := 2 ** (len(self.config.net.multipliers) - 1)):
-            raise ValueError(
-                f"a picture of {size[1]} x {size[0]} is too small: this network halves it to 1/{least} of its sides"
-            )
-        cond = {name: self._continued(value) if value.ndim == 4 else value for name, value in cond.items()}
         shape, side = tuple(cond["image"].shape), (self.shape[1], self.shape[2])
         tiles = len(corners((shape[-2], shape[-1]), side, overlap))
+        # Clipped before tiles are blended: near pure noise an error of eps is divided by alpha, which is 1e-10 at the
+        # end of Palette's schedule, and one tile would outvote the others.
         denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first * tiles)
-        denoise = tiled(denoise, side, overlap)
+        denoise = tiled(static_threshold(denoise), side, overlap)
         places = torch.linspace(1, 0, steps, dtype=torch.float64, device=self.device)
         log_snrs = (schedule or self.sampling_schedule)(places)
         log_snrs = torch.cat([log_snrs, log_snrs[-1:] + 1])  # the last step gives x0_hat, wherever it leads
         settings: dict[str, Any] = {"cond": cond, "callback": callback, **options}
         if sampler == "ancestral":
-            settings = {"variance": self.config.variance, **settings}
-        drawn = self._drawn(sampler, denoise, shape, log_snrs, settings, seed=seed, first=first)
-        return drawn[..., : size[0], : size[1]]
-
-    def _continued(self, entry: Tensor) -> Tensor:
-        """A picture or mask [n, c, h, w] that is smaller than a tile, continued below and to the right by its last
-        pixels."""
-        down, right = (max(0, side - has) for side, has in zip(self.shape[1:], entry.shape[-2:], strict=True))
-        return F.pad(entry, (0, right, 0, down), mode="replicate") if down or right else entry
+            variance = self.config.variance
+            settings = {"variance": variance if "mask" not in cond else variance * cond["mask"].double(), **settings}
+        return self._drawn(
+            sampler, denoise, shape, log_snrs, settings, seed=seed, first=first, purpose=noise.ANSWERS
+        )  # fmt: skip
 
     def _sampled(self, sampler: str, denoise: Denoise, z: Tensor, log_snrs: Tensor, options: dict[str, Any]) -> Tensor:
-        """x0_hat is clipped to the range of pictures at every step: near pure noise an error of eps is divided by
-        alpha, which is 1e-10 at the end of Palette's schedule. Known pixels are put in at every step."""
-        if self.config.regression:
-            return self._regress(with_known(denoise), options["cond"], torch.zeros_like(z))
-        return sample_x0(SAMPLERS[sampler], with_known(static_threshold(denoise)), z, log_snrs, **options)
+        """Known pixels are put in at every step. The network of a regression is called once, without noise."""
+        if not self.config.regression:
+            return sample_x0(SAMPLERS[sampler], with_known(denoise), z, log_snrs, **options)
+        x0 = self._regress(with_known(denoise), options["cond"], torch.zeros_like(z))
+        if (callback := options["callback"]) is not None:
+            callback({"step": 0, "z": x0, "log_snr": log_snrs[-1], "x0_hat": x0})
+        return x0

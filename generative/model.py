@@ -30,6 +30,8 @@ class PictureModel(nn.Module, ABC):
 
     sampler: ClassVar[str] = "ancestral"
     """What `sample` takes if the caller does not say."""
+    clips: ClassVar[bool] = False
+    """Whether `sample` clips x0_hat to the range of pictures at every step."""
     config: Any
     """Has net (NetConfig) and schedule (ScheduleConfig)."""
 
@@ -154,9 +156,10 @@ class PictureModel(nn.Module, ABC):
         *,
         seed: int,
         first: int,
+        purpose: int = noise.SAMPLES,
     ) -> Tensor:
         """Pictures number `first` and on of this seed, uint8 level indices of `shape` [n, C, H, W]."""
-        sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + shape[0]), self.device)
+        sources = noise.per_example(noise.mix(seed, purpose), range(first, first + shape[0]), self.device)
         z = noise.normal(sources, shape, device=self.device, dtype=torch.float32)
         with evaluating(self):
             return self.levels(self._sampled(sampler, denoise, z, log_snrs, {**options, "generator": sources}))

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-ORDER, DROPOUT, AUGMENTATION, TRAINING, EVALUATION, SAMPLES, LEVELS, DEGRADATION = range(1, 9)
+ORDER, DROPOUT, AUGMENTATION, TRAINING, EVALUATION, SAMPLES, LEVELS, DEGRADATION, ANSWERS = range(1, 10)
 """What a run draws random numbers for. Mixed into its seed, so that one purpose never meets another's numbers."""
 
 

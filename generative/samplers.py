@@ -51,17 +51,18 @@ def sample_ancestral(
     cond: Cond = None,
     generator: noise.Source | None = None,
     callback: Callback | None = None,
-    variance: float = 0.0,
+    variance: float | Tensor = 0.0,
     corrector_delta: float = 0.0,
 ) -> Tensor:
     """Draws z_s from q(z_s | z_t, x0 = x0_hat) at each step. Source: Kingma et al. 2021, Sec 3.2 and App A.
 
     Args:
         variance: g in [0, 1] of Ho et al. 2022, Sec 2: the step's variance is (posterior)^(1-g) (sigma_{t|s}^2)^g. 0 is
-            VDM's (samples a little too narrow at few steps), 1 the largest sensible one (a little too wide).
+            VDM's (samples a little too narrow at few steps), 1 the largest sensible one (a little too wide). A tensor
+            that broadcasts with z: of each number, 0 being exact where x0_hat is the truth.
         corrector_delta: if positive, `langevin` with this step follows each step at its new level, for one more call.
     """
-    if not 0 <= variance <= 1:
+    if not isinstance(variance, Tensor) and not 0 <= variance <= 1:
         raise ValueError(f"variance interpolates and must be in [0, 1], got {variance}")
     generator = _needed(generator)
     for step, log_snr_t, log_snr_s in _steps(log_snrs, z):
@@ -69,7 +70,8 @@ def sample_ancestral(
         mean, smallest = process.posterior(z, x0_hat, log_snr_s, log_snr_t)
         _, largest = process.transition(log_snr_s, log_snr_t)
         scale = (smallest ** (1 - variance) * largest**variance).sqrt()
-        z = mean + process.expand(scale, z) * noise.normal_like(generator, z)
+        scale = scale.to(z) if isinstance(variance, Tensor) else process.expand(scale, z)
+        z = mean + scale * noise.normal_like(generator, z)
         if corrector_delta > 0:
             z = langevin(denoise, z, log_snr_s, delta=corrector_delta, cond=cond, generator=generator)
         _tell(callback, step, z, log_snr_s, x0_hat)

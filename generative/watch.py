@@ -17,7 +17,7 @@ from generative.batching import evaluating, in_chunks
 from generative.config import WatchSettings
 from generative.image_to_image import ImageToImage
 from generative.metrics.bits import mean_and_se
-from generative.metrics.pictures import psnr
+from generative.metrics.restoration import hidden_psnr
 from generative.model import PictureModel
 from generative.papers.vdm import LN2, VDM, diffusion_nats
 from generative.pixels import scale
@@ -203,9 +203,10 @@ def look(
         return lambda rows, _: progress(before + rows, sum(work)) if progress else None
 
     metrics = _measure(model, images, settings.times, count, seed, done(0))
-    samples, strips, given, truth = _sample(model, images, n, steps, seed, done(work[0]))
+    samples, strips, given, truth, mask = _sample(model, images, n, steps, seed, done(work[0]))
     if truth is not None:
-        metrics["psnr"] = psnr(samples, truth, model.num_levels).clamp_max(100).mean().item()
+        mask = torch.ones_like(truth[:, :1]) if mask is None else mask
+        metrics["psnr"] = hidden_psnr(samples, truth, mask, model.num_levels).clamp_max(100).mean().item()
     curves = _curve(model), level_losses(model, images, seed=seed)
     view = View(samples, strips, *curves, model.num_levels, given, truth)
     if progress:
@@ -258,8 +259,8 @@ def _told(model: PictureModel, batch: dict[str, Tensor], seed: int) -> Any:
 
 def _sample(
     model: PictureModel, images: Pictures, n: int, steps: int, seed: int, progress: Progress | None
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """samples, strips, given and truth of a `View`."""
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """samples, strips, given and truth of a `View`, and the mask [n, 1, H, W] of what had to be made, if any."""
     schedule, columns = model.sampling_schedule, []
     wanted = _steps_shown(samplers.levels(schedule, steps, device=model.device))
 
@@ -274,11 +275,12 @@ def _sample(
         batch = images.batch(chosen(images, n))
         cond = _told(model, batch, seed)
         samples = model.draw(cond, steps=steps, seed=seed, callback=watch)
-        return samples.cpu(), torch.stack(columns, 1), model.levels(cond["image"]).cpu(), batch["x"]
+        mask = cond["mask"].cpu() if "mask" in cond else None
+        return samples.cpu(), torch.stack(columns, 1), model.levels(cond["image"]).cpu(), batch["x"], mask
     classes = model.config.net.classes
     label = torch.arange(n) % classes if classes else None
     samples = model.sample(n, steps=steps, seed=seed, label=label, schedule=schedule, callback=watch)
-    return samples.cpu(), torch.stack(columns, 1), None, None
+    return samples.cpu(), torch.stack(columns, 1), None, None, None
 
 
 def _steps_shown(log_snrs: Tensor) -> set[int]:

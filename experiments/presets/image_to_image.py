@@ -67,7 +67,7 @@ def paper(model: SR3Config | PaletteConfig, data: DataConfig, **optim: Any) -> T
         model=model,
         data=data,
         optim=OptimSettings(
-            warmup_steps=10_000, beta2=0.999, weight_decay=0.0, ema=0.9999, ema_warmup=False, **settings
+            warmup_steps=10_000, beta2=0.999, weight_decay=0.0, ema=0.9999, **settings
         ),
         watch=WatchSettings(interval_s=3600, images=256, samples=16, sample_steps=100),
         steps=1_000_000,
@@ -84,7 +84,7 @@ def sr3_net(channels: int, multipliers: tuple[int, ...], blocks: int, dropout: f
 
 
 def sr3_row(net: UNetConfig, low: int, size: int, name: str = "folder") -> TrainConfig:
-    return paper(SR3Config(net=net, low=low), DataConfig(name=name, size=size, channels=3, flip=True))
+    return paper(SR3Config(net=net, low=low), DataConfig(name=name, size=size, channels=3))
 
 
 def faces128() -> TrainConfig:
@@ -109,7 +109,7 @@ def palette_row(tasks: tuple[Any, ...]) -> TrainConfig:
         channels=256, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention_resolutions=(32, 16, 8), head_channels=64,
         dropout=0.0, scale_shift=True, resample_in_block=True,
     )  # fmt: skip
-    data = DataConfig(name="folder", size=256, channels=3, flip=True)
+    data = DataConfig(name="folder", size=256, channels=3)
     return paper(PaletteConfig(net=net, tasks=tasks), data, batch=1024)
 
 

@@ -1,7 +1,7 @@
 """How good restored pictures are: consistency, what classifiers say, perceptual distance, and how much answers differ.
 
 Sources: Saharia et al. 2021 (SR3, arXiv 2104.07636), Sec 4 (consistency); Saharia et al. 2022 (Palette, arXiv
-2111.05826), Sec 5 and App C (Inception score, classification accuracy, perceptual distance, diversity). Networks are
+2111.05826), Sec 4 and App C (Inception score, classification accuracy, perceptual distance, diversity). Networks are
 the caller's: any that gives features or logits.
 """
 
@@ -43,22 +43,23 @@ def agreement(logits: Tensor, originals: Tensor) -> Tensor:
 
 
 def perceptual_distance(features: Tensor, originals: Tensor) -> Tensor:
-    """Euclidean distance of features [N, D] of each answer and its original: [N]. Palette, Sec 5."""
+    """Euclidean distance of features [N, D] of each answer and its original: [N]. Palette, Sec 4."""
     return (features.double() - originals.double()).norm(dim=1)
 
 
 def diversity(answers: Tensor, num_levels: int = 256) -> Tensor:
     """SSIM at several scales of the first answer and each other one, mean over those: [N]; 1 where all are the same.
 
-    Palette, App C.4. Args: answers: uint8 [k, N, C, H, W], k at least 2. Sides below 160 pixels leave out the coarsest
-    of the five scales. Raises: ValueError below 20 pixels.
+    Palette, Sec 5.6. Args: answers: uint8 [k, N, C, H, W], k at least 2. Sides below 176 pixels leave out the coarsest
+    of the five scales. Raises: ValueError below 12 pixels.
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003
-    count = next((n for n in range(5, 0, -1) if min(answers.shape[-2:]) > 10 * 2 ** (n - 1)), 0)
-    if count < 2:
-        raise ValueError(f"SSIM at several scales needs sides of more than 20 pixels, got {list(answers.shape[-2:])}")
+    side = min(answers.shape[-2:])
+    count = next((n for n in range(5, 0, -1) if side // max(1, n - 1) ** 2 > 10), 0)  # as torchmetrics has it
+    if not count or side < 12:
+        raise ValueError(f"SSIM at several scales needs sides of at least 12 pixels, got {list(answers.shape[-2:])}")
     chosen = weights[:count] / weights[:count].sum()
     first, found = answers[0].double(), []
     for other in answers[1:]:

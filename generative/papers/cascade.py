@@ -1,11 +1,11 @@
 """Cascaded Diffusion Models for High Fidelity Image Generation. Ho, Saharia, Chan, Fleet, Norouzi & Salimans 2022,
 arXiv 2106.15282.
 
-Sec 3: a chain p(z_0 | c) p(x_0 | z_0, c) of models that are trained apart, each of the later ones told the enlarged
-small picture (as SR3, generative/papers/sr3.py) and the class; Sec 4: what it is told is spoiled in training, so that
-it forgives what the stage before gets wrong. Gaussian (Sec 4.1, 4.2): noise of a level that is drawn for each picture,
-told to the network, and chosen for sampling after training; truncated (the stage before stops early, at that level) or
-not (it ends, and its picture is noised again). Blurring (Sec 4.3): a Gaussian filter, in training alone.
+Sec 2: a chain p(z_0 | c) p(x_0 | z_0, c) of models that are trained apart, each of the later ones told the enlarged
+small picture (as SR3, generative/papers/sr3.py) and the class; Sec 3: what it is told is spoiled in training, so that
+it forgives what the stage before gets wrong. Blurring (Sec 3.1): a Gaussian filter, in training alone. Gaussian: noise
+of a level that is drawn for each picture, told to the network, and chosen for sampling after training; truncated (Sec
+3.2: the stage before stops early, at that level) or not (Sec 3.3: it ends, and its picture is noised again).
 
 Where we differ: levels are log_snr, so a stage before may have any schedule; the noise is added at the small size (or,
 by choice, at the large one, where the same level spoils less).
@@ -69,7 +69,7 @@ class CascadeConfig(ImageToImageConfig):
 
 
 def blurred(x: Tensor, sigma: Tensor) -> Tensor:
-    """x [B, C, H, W] under a 3x3 Gaussian filter of standard deviation sigma [B], with mirrored edges. Sec 4.3."""
+    """x [B, C, H, W] under a 3x3 Gaussian filter of standard deviation sigma [B], with mirrored edges. Sec 3.1."""
     side = torch.exp(-0.5 / sigma.to(x).square())
     line = torch.stack([side, torch.ones_like(side), side], 1)
     line = line / line.sum(1, keepdim=True)
@@ -123,21 +123,23 @@ class CascadeStage(ImageToImage):
 
     def noised(self, small: Tensor, log_snr: Tensor, source: Source) -> dict[str, Tensor]:
         """The condition of small pictures [B, C, h, w] in (-1, 1) with noise of log_snr [B]: scaled, then noised, then
-        enlarged, in training as in sampling."""
-        if self.config.noise_at == "target":
-            small = self._large(small)
-        return self.told_noisy(process.diffuse(small, log_snr, noise.normal_like(source, small)), log_snr)
+        enlarged (or enlarged, then noised), in training as in sampling."""
+        if self.config.noise_at == "lowres":
+            return self.handed(process.diffuse(small, log_snr, noise.normal_like(source, small)), log_snr)
+        large = self._large(small)
+        noisy = process.diffuse(large, log_snr, noise.normal_like(source, large))
+        return {"image": noisy, "level": self._level(log_snr)}
 
-    def told_noisy(self, z: Tensor, log_snr: Tensor) -> dict[str, Tensor]:
-        """The condition of a latent z [B, C, h, w] at log_snr [B], small or (with noise_at target) large."""
-        return {"image": self._large(z), "level": log_snr.clamp(*self._told_range())}
+    def handed(self, z: Tensor, log_snr: Tensor) -> dict[str, Tensor]:
+        """The condition of a small latent z [B, C, h, w] at log_snr [B]."""
+        return {"image": self._large(z), "level": self._level(log_snr)}
 
-    def _told_range(self) -> tuple[float, float]:
-        return self.config.schedule.log_snr_min, self.config.schedule.log_snr_max
+    def _level(self, log_snr: Tensor) -> Tensor:
+        """As the network knows it."""
+        return log_snr.clamp(self.config.schedule.log_snr_min, self.config.schedule.log_snr_max)
 
     def _large(self, small: Tensor) -> Tensor:
-        side = tuple(small.shape[-2:])
-        return small if side == self.shape[1:] else resize(small, (side[0] * self.factor, side[1] * self.factor))
+        return resize(small, (small.shape[-2] * self.factor, small.shape[-1] * self.factor))
 
 
 def time_of(schedule: schedules.Schedule, log_snr: float) -> float:
@@ -163,7 +165,7 @@ def truncated(
     first: int = 0,
     label: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """What `stage` is told where the stage before stops at the noise of `level` and hands over z_s itself. Sec 4.1.
+    """What `stage` is told where the stage before stops at the noise of `level` and hands over z_s itself. Sec 3.2.
 
     steps: of the stage before, were it to go to the end; it takes its share of them. Needs noise_at lowres.
     Raises: ValueError for stages that do not fit, and a level outside the trained ones.
@@ -175,16 +177,17 @@ def truncated(
         raise ValueError(f"level must be from 0 to {stage.config.most}, what training went to, got {level}")
     stop = float(stage.augmentation(torch.tensor([level], dtype=torch.float64)))
     schedule = base.sampling_schedule
-    end = time_of(lambda t: schedule(t.to(base.device)).cpu(), stop)
+    end = round(time_of(lambda t: schedule(t.to(base.device)).cpu(), stop), 12)
     times = torch.linspace(1, end, max(1, round(steps * (1 - end))) + 1, dtype=torch.float64, device=base.device)
     sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), base.device)
     z = noise.normal(sources, (n, *base.shape), device=base.device, dtype=torch.float32)
-    denoise = static_threshold(in_chunks(base.denoise, base.chunk, first))
+    denoise = in_chunks(base.denoise, base.chunk, first)
+    denoise = static_threshold(denoise) if base.clips else denoise
     log_snrs = schedule(times).detach()
-    with evaluating(base):
-        z = SAMPLERS[sampler](denoise, z, log_snrs, cond=base.condition(label, n), generator=sources)
-    told = stage.told_noisy(z, log_snrs[-1].expand(n))
-    return told | (stage.condition(label, n) or {})
+    if end < 1:  # else what is handed over is noise alone
+        with evaluating(base):
+            z = SAMPLERS[sampler](denoise, z, log_snrs, cond=base.condition(label, n), generator=sources)
+    return stage.handed(z, log_snrs[-1].expand(n)) | (stage.condition(label, n) or {})
 
 
 def check_fits(before: PictureModel, stage: PictureModel) -> None:

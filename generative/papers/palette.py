@@ -1,7 +1,7 @@
 """Palette: Image-to-Image Diffusion Models. Saharia et al. 2022, arXiv 2111.05826.
 
-Sec 3: SR3's objective and conditioning with |.|^2 (generative/image_to_image.py); Sec 4: four tasks
-(generative/degradations.py), holes filled with noise, the loss on hidden pixels only; Sec 5.6: L1 beside L2; App B.5:
+Sec 3: SR3's objective and conditioning with |.|^2 (generative/image_to_image.py); Sec 5.1 to 5.4: four tasks
+(generative/degradations.py), holes filled with noise, the loss on hidden pixels only; Sec 5.6: L1 beside L2; Sec 5.7:
 a generalist on several tasks. Training's schedule has 2,000 linear betas from 1e-6 to 0.01, inference's 1,000 from 1e-4
 to 0.09, whose last levels no training ever saw: there the network is told the noisiest level that it knows.
 
@@ -27,6 +27,7 @@ from generative.schedules import ScheduleConfig, linear_betas
 Task = Literal["colorize", "inpaint", "uncrop", "jpeg"]
 Side = Literal["left", "right", "top", "bottom", "all"]
 MASKED = ("inpaint", "uncrop")
+SIDES: tuple[Side, ...] = ("left", "right", "top", "bottom")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def degrade(k: Tensor, tasks: tuple[str, ...], source: Source) -> dict[str, Tens
 
 
 def filled(image: Tensor, mask: Tensor | None, fill: Tensor) -> Tensor:
-    """The picture with standard normal numbers where the mask is 1. Sec 4.2."""
+    """The picture with standard normal numbers where the mask is 1. Sec 5.2."""
     return image if mask is None else torch.where(mask > 0, fill, image)
 
 
@@ -93,8 +94,8 @@ class Palette(ImageToImage):
     def asked(
         self, pictures: Tensor, sources: Source, task: str | None = None, mask: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """task: one of the model's own (if omitted, its only one); mask: bool [n, h, w] or [h, w], True where pixels
-        are to be made, for inpaint and uncrop."""
+        """task: one of the model's own (if omitted, its only one); mask, for inpaint and uncrop: to `restore`, bool
+        [n, h, w] or [h, w], True where pixels are to be made; here [n, 1, H, W], of pictures that are continued."""
         known = self.config.tasks
         if task is None:
             task, *others = known
@@ -110,28 +111,30 @@ class Palette(ImageToImage):
             image = scale(torch.from_numpy(greys).to(pictures.device), self.num_levels)
         if mask is None:
             return {"image": image, "mask": torch.ones_like(image[:, :1])}
-        hole = self._hole(mask, pictures)
-        return {"image": filled(image, hole, noise.normal_like(sources, image)), "mask": hole}
+        return {"image": filled(image, mask, noise.normal_like(sources, image)), "mask": mask}
 
-    def _hole(self, mask: Tensor, pictures: Tensor) -> Tensor:
-        """[n, 1, h, w]."""
-        n, _, height, width = pictures.shape
+    def restore(self, pictures: Tensor, *, mask: Tensor | None = None, **options: Any) -> Tensor:
+        """See `ImageToImage.restore`; task, mask: see `asked`."""
+        if mask is None:
+            return super().restore(pictures, **options)
+        n, (height, width) = len(pictures), pictures.shape[-2:]
         if mask.ndim not in (2, 3) or (mask.ndim == 3 and len(mask) not in (1, n)):
             raise ValueError(f"a mask must be [h, w] or [{n}, h, w], got {list(mask.shape)}")
         if tuple(mask.shape[-2:]) != (height, width):
             raise ValueError(
                 f"the mask is {mask.shape[-1]} x {mask.shape[-2]}, the picture {width} x {height}: they must agree"
             )
-        mask = mask.to(pictures.device).bool().expand(n, height, width)
+        mask = mask.to(self.device).bool().expand(n, height, width)
         if not bool(mask.flatten(1).any(1).all()):
             raise ValueError("the mask is empty: it marks no pixel that is to be made")
-        return mask[:, None].float()
+        hole = self.continued(mask[:, None].float(), 0.0)  # nothing is to be made where a picture is continued
+        return super().restore(pictures, mask=hole, **options)
 
 
 def extended(k: Tensor, side: Side, amount: int) -> tuple[Tensor, Tensor]:
     """Pictures k [n, C, h, w] with `amount` empty rows or columns on one side, or on all four, and the mask [H, W] of
-    what is empty. Sec 4.3."""
-    left, right, top, bottom = (amount if side in (name, "all") else 0 for name in ("left", "right", "top", "bottom"))
+    what is empty. Sec 5.3."""
+    left, right, top, bottom = (amount if side in (name, "all") else 0 for name in SIDES)
     canvas = torch.nn.functional.pad(k, (left, right, top, bottom))
     mask = torch.ones(canvas.shape[-2:], dtype=torch.bool, device=k.device)
     mask[top : top + k.shape[-2], left : left + k.shape[-1]] = False
@@ -139,13 +142,14 @@ def extended(k: Tensor, side: Side, amount: int) -> tuple[Tensor, Tensor]:
 
 
 def panorama(model: Palette, k: Tensor, side: Side, times: int, *, seed: int = 0, **options: Any) -> Tensor:
-    """Pictures k [n, 3, h, w] uncropped `times` times in a row, by half the trained side each time. Sec 5.4, Fig 6.
+    """Pictures k [n, 3, h, w] uncropped `times` times in a row, by half the trained side each time. Sec 5.3.
 
-    Each time the model sees what lies next to the new part: half of its tile is known, as in training.
+    Each time the model sees what lies next to the new part: half of its tile is known, as in training. "all" does the
+    four sides one after the other.
     """
-    height, width = model.shape[1] // 2, model.shape[2] // 2
-    for number in range(times):
-        amount = width if side in ("left", "right") else height
-        canvas, mask = extended(k, side, amount)
+    sides: tuple[Side, ...] = SIDES if side == "all" else (side,)
+    for number, one in enumerate(sides * times):
+        amount = model.shape[2 if one in ("left", "right") else 1] // 2
+        canvas, mask = extended(k, one, amount)
         k = model.restore(canvas, task="uncrop", mask=mask, seed=noise.mix(seed, number), **options)
     return k

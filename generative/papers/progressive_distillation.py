@@ -116,6 +116,7 @@ class Diffusion(PictureModel):
     """A diffusion model of pictures with the paper's predictions and weightings: a teacher, or a student of one."""
 
     sampler: ClassVar[str] = "ddim"
+    clips: ClassVar[bool] = True
     config: DiffusionConfig
 
     def __init__(self, config: DiffusionConfig, shape: tuple[int, int, int], num_levels: int = 256) -> None:

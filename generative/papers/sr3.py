@@ -1,10 +1,10 @@
 """Image Super-Resolution via Iterative Refinement (SR3). Saharia, Ho, Chan, Salimans, Fleet & Norouzi 2021, arXiv
 2104.07636.
 
-Sec 2: a denoiser that is told the enlarged low-resolution picture; Sec 2.1 and Algorithm 1: |eps - eps_hat|^p at a
-noise level from p(gamma); Algorithm 2: an ancestral sampler with the large variance 1 - alpha_t; Sec 2.3: the noise
-level in place of a step, and schedules of inference that are searched for after training; Sec 4: the regression
-baseline. All of that is generative/image_to_image.py; the network is generative/nets/unet.py with `rescale_skips` and
+Sec 2: a denoiser that is told the enlarged low-resolution picture; Sec 2.2 and Algorithm 1: |eps - eps_hat|^p; Sec 2.3
+and Algorithm 2: an ancestral sampler with the large variance 1 - alpha_t; Sec 2.4: the noise level in place of a step,
+drawn from p(gamma), and schedules of inference that are searched for after training; Sec 4: the regression baseline.
+All of that is generative/image_to_image.py; the network is generative/nets/unet.py with `rescale_skips` and
 `resample_in_block`. The paper's gamma is our alpha^2 = sigmoid(log_snr).
 """
 
@@ -19,7 +19,7 @@ from generative.image_to_image import ImageToImage, ImageToImageConfig
 from generative.noise import Source
 from generative.pixels import scale
 from generative.resize import resize, resize_levels
-from generative.schedules import ScheduleConfig, linear_betas
+from generative.schedules import Betas, ScheduleConfig, linear_betas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,16 @@ def check_factor(low: int, shape: tuple[int, int, int]) -> None:
 
 
 def candidates(num_steps: int) -> Iterator[ScheduleConfig]:
-    """Schedules of inference with so many steps. Sec 2.3: the paper searches linear ones; the grid is ours."""
-    ends = product((1e-6, 1e-5, 1e-4, 1e-3), (0.02, 0.05, 0.1, 0.2, 0.5))
+    """Schedules of inference with so many steps. Sec 2.4: the paper searches linear ones; the grid is ours.
+
+    Left out are those that leave some of the picture in z_1 (log_snr above -3), since a sampler begins with noise, and
+    those whose last levels are beyond all numbers (below -100).
+    """
+    ends = product((1e-6, 1e-5, 1e-4, 1e-3), (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5))
     for beta_start, beta_end in ends:
-        yield linear_betas(beta_start, beta_end, max(2, num_steps))
+        betas = Betas(num_steps=max(2, num_steps), beta_start=beta_start, beta_end=beta_end)
+        if -100 <= float(betas(torch.ones(1))) <= -3:
+            yield linear_betas(beta_start, beta_end, max(2, num_steps))
 
 
 def search(
@@ -87,14 +93,12 @@ def search(
     num_steps: int,
     report: Callable[[ScheduleConfig, float], None] | None = None,
 ) -> ScheduleConfig:
-    """The candidate with the least `score` (such as FID or KID of samples on held-out pictures). Sec 2.3: no training.
+    """The candidate with the least `score` (such as FID or KID of samples on held-out pictures). Sec 2.4: no training.
 
-    Candidates that leave some of the picture in z_1 (log_snr above -3) are left out: a sampler begins with noise.
+    Raises: ValueError if there is no candidate with so few steps.
     """
     best, least = None, torch.inf
     for schedule in candidates(num_steps):
-        if schedule.log_snr_min > -3:
-            continue
         found = score(schedule)
         if report:
             report(schedule, found)

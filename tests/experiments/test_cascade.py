@@ -98,7 +98,7 @@ def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path) -> 
     about = [json.loads((p / "about.json").read_text())["stage"] for p in (tmp_path / "stages").iterdir()]
     assert sorted(about) == [0, 1, 2, 2]
     page = (tmp_path / "aug-level.md").read_text()
-    assert "The lowest KID is at s = " in page
+    assert "The lowest KID of these levels is at s = " in page
     for name in ("curve.png", "pictures.png"):
         assert (tmp_path / name).stat().st_size > 1000
 

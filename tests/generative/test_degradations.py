@@ -1,6 +1,7 @@
 """Palette's degradations: their distributions by counting, and that a generator decides everything."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -82,6 +83,26 @@ def test_strokes_scale_with_the_picture(side: int) -> None:
     assert min(areas) > 0
     thick = [ndimage.distance_transform_edt(Strokes().mask(side, side, rng)).max() * 2 for _ in range(50)]
     assert min(thick) >= 12 * side / 256 - 2
+
+
+def test_strokes_turn_by_two_fifths_of_pi_give_or_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps from vertex to vertex, read off what is drawn: the angle goes back and forth, within 2 pi / 15."""
+    lines = []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.line", lambda self, points, **_: lines.append(points))
+    for seed in range(100):
+        Strokes().mask(256, 256, np.random.default_rng(seed))
+    angles = []
+    for points in lines:
+        for number, ((x, y), (u, v)) in enumerate(pairwise(points)):
+            inside = 0 < u < 256 and 0 < v < 256 and math.hypot(u - x, v - y) > 1
+            if inside:
+                angle = math.atan2(v - y, u - x)
+                angles.append(-angle if number % 2 == 0 else angle)
+    assert len(angles) > 300
+    middle, spread = 2 * math.pi / 5, 2 * math.pi / 15
+    assert min(angles) > middle - spread
+    assert max(angles) < middle + spread
+    assert max(angles) - min(angles) > spread
 
 
 def test_flips_of_strokes_do_flip(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,14 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from generative import noise, process, schedules
+from generative import noise, process, schedules, watch
+from generative.config import WatchSettings
+from generative.data import ImageSet
 from generative.denoiser import Denoiser
 from generative.image_to_image import ImageToImageConfig, log_snr_of, with_known
 from generative.nets.layers import Embedding
 from generative.nets.unet import UNetConfig
+from generative.papers.cascade import CascadeConfig, CascadeStage
 from generative.papers.palette import Palette, PaletteConfig
 from generative.papers.sr3 import SR3, SR3Config
 from generative.pixels import scale
@@ -28,8 +31,8 @@ NET = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, attention_resolutions
 def model(cls: type[Any] = SR3, shape: tuple[int, int, int] = (3, 8, 8), **fields: Any) -> Any:
     """With random weights everywhere: a fresh network answers 0."""
     torch.manual_seed(0)
-    config = {SR3: SR3Config, Palette: PaletteConfig}[cls]
-    made = cls(config(net=NET, **({"low": 4} if cls is SR3 else {}), **fields), shape)
+    config = {SR3: SR3Config, Palette: PaletteConfig, CascadeStage: CascadeConfig}[cls]
+    made = cls(config(net=NET, **({} if cls is Palette else {"low": 4}), **fields), shape)
     for parameter in made.denoise.parameters():
         nn.init.normal_(parameter, std=0.1)
     return made.eval()
@@ -144,7 +147,7 @@ def test_sampling_is_algorithm_2() -> None:
     a, g = 1 - betas, np.cumprod(1 - betas)
     small = pictures(2, 3, 4, 4)
     image = made.asked(small, [])["image"]
-    generators = noise.per_example(noise.mix(7, noise.SAMPLES), range(2))
+    generators = noise.per_example(noise.mix(7, noise.ANSWERS), range(2))
     y = torch.stack([torch.randn(3, 8, 8, generator=one) for one in generators])
 
     class Small(nn.Module):
@@ -235,9 +238,17 @@ def test_tiles_cover_everything_with_their_overlap(length: int, side: int, overl
     assert {pixel for begin in begins for pixel in range(begin, begin + side)} == set(range(length))
 
 
-@pytest.mark.parametrize("size", [(4, 4), (7, 9), (3, 2), (1, 1)])
-def test_pictures_of_any_size_come_back_enlarged(size: tuple[int, int]) -> None:
-    out = model(inference_steps=2).restore(pictures(2, 3, *size))
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (7, 9), (3, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (SR3, {}),
+        *((CascadeStage, {"augmentation": kind}) for kind in ("none", "blur")),
+        *((CascadeStage, {"noise_at": where}) for where in ("lowres", "target")),
+    ],
+)
+def test_pictures_of_any_size_come_back_enlarged(cls: Any, fields: dict[str, Any], size: tuple[int, int]) -> None:
+    out = model(cls, inference_steps=2, **fields).restore(pictures(2, 3, *size))
     assert out.shape == (2, 3, 2 * size[0], 2 * size[1])
 
 
@@ -287,3 +298,99 @@ def test_a_square_of_a_picture_is_the_same_square_of_what_is_told() -> None:
     assert loss.shape == (4,)
     with pytest.raises(ValueError, match="crop must be 0 \\(none\\) or a multiple of the network's 2, got 7"):
         SR3Config(net=NET, crop=7)
+
+
+def test_a_network_that_knows_nothing_of_pure_noise_still_gives_pictures() -> None:
+    """Palette's own schedule of inference ends where 1 / alpha is 1e10: x0_hat stays in the range of pictures at every
+    step, and the network is never told a level that it was not trained at."""
+    made, x = model(Palette, tasks=("jpeg",), inference_steps=25), pictures(2)
+    told: list[Tensor] = []
+    seen: list[float] = []
+    made.denoise.net.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
+    made.restore(x, draw={"callback": lambda step: seen.append(float(step["x0_hat"].abs().max()))})
+    assert len(seen) == 25
+    assert max(seen) <= 1
+    low, high = made.config.schedule.log_snr_min, made.config.schedule.log_snr_max
+    assert all(bool(((level >= low) & (level <= high)).all()) for level in told)
+    assert float(told[0].max()) == pytest.approx(low)
+
+
+def test_few_steps_begin_with_the_noisiest_level_and_end_with_the_cleanest() -> None:
+    made, levels = model(), []
+    made.restore(
+        pictures(1, 3, 4, 4), draw={"steps": 50, "callback": lambda step: levels.append(float(step["log_snr"]))}
+    )
+    told: list[float] = []
+    made.denoise.net.register_forward_pre_hook(lambda _, inputs: told.append(float(inputs[1][0])))
+    made.restore(pictures(1, 3, 4, 4), draw={"steps": 50})
+    assert told[0] == pytest.approx(made.config.schedule.log_snr_min)
+    assert told[-1] == pytest.approx(made.config.schedule.log_snr_max)
+    assert len(told) == 50
+
+
+def test_z_is_noisy_on_known_pixels_in_training_as_in_sampling() -> None:
+    """And in sampling it is what noise makes of them, at every step and with the largest variance too."""
+    made = model(Palette, shape=(3, 16, 16), tasks=("uncrop",), inference_steps=12)
+    seen: list[tuple[Tensor, Tensor]] = []
+    made.denoise.net.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
+    mask = torch.zeros(16, 16, dtype=torch.bool)
+    mask[:, 8:] = True
+    flat = torch.full((64, 3, 16, 16), 200, dtype=torch.uint8)
+    hole = mask.float().expand(64, 1, 16, 16)
+    image = torch.where(hole > 0, torch.zeros(()), scale(flat, 256))
+    made.losses({"x": flat, "image": image, "mask": hole}, torch.Generator().manual_seed(0))
+    z, level = seen.pop()
+    alpha, sigma = (value.float()[:, None, None, None] for value in process.alpha_sigma(level))
+    eps = (z - alpha * scale(flat, 256)) / sigma
+    inside = level < made.config.schedule.log_snr_max
+    assert float(eps[inside][..., :8].std()) == pytest.approx(1, abs=0.02)
+    seen.clear()
+    schedule = schedules.make(made.config.schedule)
+    made.restore(flat, mask=mask, draw={"chunk": 64, "schedule": schedule})
+    for z, level in seen:
+        alpha, sigma = process.alpha_sigma(level[0])
+        known = (z[..., :8] - alpha.float() * scale(flat, 256)[..., :8]) / sigma.float()
+        assert float(known.std()) == pytest.approx(1, abs=0.03), float(level[0])
+        assert float(known.mean()) == pytest.approx(0, abs=0.03)
+
+
+def test_the_noise_in_a_hole_is_not_that_of_z() -> None:
+    made, first = model(Palette, shape=(3, 32, 32), tasks=("uncrop",), inference_steps=2), []
+    made.denoise.net.register_forward_pre_hook(
+        lambda _, inputs, options: first.append((inputs[0], options["cond"]["image"])), with_kwargs=True
+    )
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    mask[:, 16:] = True
+    made.restore(pictures(8, 3, 32, 32), mask=mask, draw={"chunk": 8})
+    z, image = (entry[..., 16:].flatten() for entry in first[0])
+    assert float(image.std()) == pytest.approx(1, abs=0.03)
+    assert abs(float(torch.corrcoef(torch.stack([z, image]))[0, 1])) < 0.03
+
+
+def test_models_that_share_a_seed_do_not_share_their_noise() -> None:
+    """A base's z and that of the stage behind it."""
+    first: list[Tensor] = []
+    made = model(inference_steps=2)
+    made.denoise.net.register_forward_pre_hook(lambda _, inputs: first.append(inputs[0]))
+    made.restore(pictures(1, 3, 4, 4), seed=5, draw={"chunk": 1})
+    base = noise.normal(
+        noise.per_example(noise.mix(5, noise.SAMPLES), [0]), (1, 3, 8, 8), device="cpu", dtype=torch.float32
+    )
+    assert abs(float(torch.corrcoef(torch.stack([first[0].flatten(), base.flatten()]))[0, 1])) < 0.3
+
+
+@pytest.mark.parametrize(("cls", "fields"), [(SR3, {}), (Palette, {"tasks": ("inpaint",)}), (CascadeStage, {})])
+@pytest.mark.parametrize("regression", [False, True])
+def test_a_look_shows_what_was_given_made_and_meant(cls: Any, fields: dict[str, Any], regression: bool) -> None:
+    made = model(cls, regression=regression, **fields)
+    images = ImageSet(
+        name="x", split="test", pixels=pictures(6).numpy(), names=list("abcdef"), group_names=list("abcdef")
+    )
+    settings = WatchSettings(samples=4, times=2, sample_steps=3)
+    metrics, view = watch.look(made, images, settings)
+    assert view.given is not None
+    assert view.samples.shape == view.given.shape == (4, 3, 8, 8)
+    assert view.truth is not None
+    assert view.truth.equal(images.batch([0, 1, 3, 4])["x"])
+    assert view.strips.shape[0] == 8
+    assert {"eval/loss", "eval/psnr"} <= set(metrics)

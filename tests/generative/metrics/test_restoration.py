@@ -66,5 +66,7 @@ def test_answers_that_are_the_same_have_no_diversity() -> None:
     assert_close(diversity(same), torch.ones(4).double())
     other = torch.stack([same[0], noisy(4, 1, 48, 48, seed=2)])
     assert float(diversity(other).max()) < 0.3
-    with pytest.raises(ValueError, match="sides of more than 20 pixels"):
-        diversity(noisy(2, 4, 1, 16, 16))
+    for side in (12, 41, 96, 170):  # as many scales as torchmetrics takes
+        assert float(diversity(noisy(2, 1, 1, side, side))[0]) <= 1
+    with pytest.raises(ValueError, match="sides of at least 12 pixels"):
+        diversity(noisy(2, 4, 1, 11, 16))

@@ -196,3 +196,39 @@ def test_stages_that_do_not_fit() -> None:
     labelled = CascadeStage(CascadeConfig(net=named, low=1), (1, 2, 2))
     with pytest.raises(ValueError, match="one has 0 classes, the next 3"):
         check_fits(base, labelled)
+
+
+@pytest.mark.parametrize("where", ["lowres", "target"])
+def test_training_spoils_a_picture_as_sampling_does(where) -> None:
+    """The same small picture, level and numbers lead to the same condition; pictures are scaled, then noised."""
+    made = stage((1, 8, 8), 4, noise_at=where)
+    x = torch.randint(0, 256, (5, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    source = noise.per_example(4, range(5))
+    place = noise.uniform(source, (5, 2), device="cpu", dtype=torch.float64)
+    expected = made.noised(scale(reduced(x, 4, 256), 256), made.augmentation(place[:, 0]), source)
+    found = made.given({"x": x}, noise.per_example(4, range(5)))
+    assert found["image"].equal(expected["image"])
+    assert found["level"].equal(expected["level"])
+    sources = noise.per_example(7, range(5))
+    asked = made.asked(reduced(x, 4, 256), sources, level=0.0)["image"]  # next to no noise
+    assert float((asked - resize(scale(reduced(x, 4, 256), 256), (8, 8))).abs().max()) < 0.02
+
+
+def test_the_network_hears_the_level() -> None:
+    made = stage((1, 8, 8), 4)
+    z, image, level = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8), torch.zeros(2, dtype=torch.float64)
+    answers = [made.denoise(z, level, {"image": image, "level": level + shift}) for shift in (0.0, 5.0)]
+    assert not torch.allclose(answers[0], answers[1])
+    with pytest.raises(ValueError, match="cond must hold 'level'"):
+        made.denoise(z, level, {"image": image})
+
+
+def test_a_stage_before_that_stops_at_once_hands_over_noise() -> None:
+    base, made = (
+        exact_base(),
+        stage(augmentation_schedule=ScheduleConfig(kind="cosine", log_snr_max=20.0, log_snr_min=-20.0)),
+    )
+    told = truncated(base, made, 50, 1.0, steps=16)
+    sources = noise.per_example(noise.mix(0, noise.SAMPLES), range(50))
+    z = noise.normal(sources, (50, 1, 1, 1), device="cpu", dtype=torch.float32)
+    assert told["image"].mean((1, 2, 3)).allclose(z.flatten(), atol=1e-6)
