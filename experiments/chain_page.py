@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import files, markdown
+from experiments import files, tables
 from experiments.chain_scores import METHODS, ORIGINAL, SETTINGS, STUDENT, Row, Scores
 from experiments.pictures import grid
 from experiments.report_numbers import t_interval
@@ -154,7 +154,7 @@ def _compared(rows: list[list[Row]], all_steps: int, floor: float) -> list[str]:
             better = f"{sum(margin < 0 for *_, margin in found)} of {len(found)} better"
             ratio, above, kid, margin = (_cell(list(values), 3) for values in zip(*found, strict=True))
             lines.append([str(count), ratio, above, kid, ", ".join(dict.fromkeys(names)), margin, better])
-    return ["Students beside the undistilled model:\n", markdown.table(head, lines)] if lines else []
+    return ["Students beside the undistilled model:\n", tables.markdown(head, lines)] if lines else []
 
 
 def _ratio(a: float, b: float) -> float:
@@ -167,4 +167,4 @@ def _thousandths(rows: list[list[Row]]) -> list[list[Row]]:
 
 def _markdown(rows: list[list[Row]], measure: str, digits: int) -> str:
     head, *body = table(rows, measure, digits)
-    return markdown.table(head, body)
+    return tables.markdown(head, body)

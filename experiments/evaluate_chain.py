@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from experiments import chain_page, files, flags
+from experiments import chain_page, files, flags, tables
 from experiments.chain_scores import METHODS, ORIGINAL, STUDENT, TUNING, Judge, Row, Scores, compute
 from experiments.data import load_set
 from experiments.flags import say
@@ -174,12 +172,7 @@ def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> Non
     chain_page.figure(output / "scores.png", rows, f"FID by sampling steps, {about['title']}")
     write_png(output / "strip.png", chain_page.strip(first, rows[0]))
     files.write_text(output / "few-steps.md", chain_page.text(rows, about))
-    table = Table(title="FID")
     head, *lines = chain_page.table(rows, "fid", 2)
-    for heading in head:
-        table.add_column(heading, justify="right")
-    for line in lines:
-        table.add_row(*line)
-    Console().print(table)
+    tables.show("FID", head, lines)
     say(f"training the teacher took {spent:,.0f} forward passes of a picture, the chain {chain_spent:,.0f}")
     say(f"{output / 'few-steps.md'}, scores.png and strip.png beside it")

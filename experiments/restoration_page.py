@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from experiments import contact_sheet, files, markdown
+from experiments import contact_sheet, files, tables
 from experiments.flags import say
 from experiments.pictures import to_rgb
 from experiments.restoration_judge import Asked, Judge, Scores
@@ -89,18 +87,13 @@ def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: di
         "pixels that were to be made."
     )
     text = (
-        f"# {asked.task}\n\n{about}\n\n{markdown.table(lines[0], lines[1:])}\nDifferences of KID, from blocks that "
+        f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\nDifferences of KID, from blocks that "
         f"hold the same pictures: {'; '.join(gaps)}.\n\n`{command}`; sheet.png shows some.\n"
     )
     files.write_text(output / "restoration.md", text)
     files.write_text(output / "restoration.json", json.dumps([asdict(row) for row in rows], indent=2))
     write_png(output / "sheet.png", sheet(asked, made, judge.num_levels))
-    printed = Table(title=title)
     head, *body = [list(column) for column in zip(*lines, strict=True)]  # a column for each method
-    for heading in head:
-        printed.add_column(heading, justify="right", overflow="fold")
-    for line in body:
-        printed.add_row(*line)
-    Console().print(printed)
+    tables.show(title, head, body)
     say("\n".join(f"KID of {gap}" for gap in gaps))
     say(f"{output / 'restoration.md'}, restoration.json and sheet.png beside it")

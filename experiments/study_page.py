@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import files, flags, markdown, marl_eval_json, statistics, study_method, study_results
+from experiments import files, flags, marl_eval_json, statistics, study_method, study_results
 from experiments.presets.study import TASKS
 from experiments.study_claims import CLAIMS, MARGIN, UNDECIDED, Row, answer, rows
 from experiments.study_plan import Grid, Node
@@ -119,7 +119,7 @@ def _answers(tasks: list[TaskScores], planned: list[str]) -> str:
             continue
         what = f"{first.better} - {first.worse}, {row.task}, n = {row.runs[0]} and {row.runs[1]}{_against(row, tasks)}"
         body.append([claim.name, claim.text, f"**{row.verdict}**" + _note(row), _interval(row.difference), what])
-    return markdown.table(["", "claim", "answer", "difference [95% bootstrap]", "of"], body)
+    return tables.markdown(["", "claim", "answer", "difference [95% bootstrap]", "of"], body)
 
 
 def _against(row: Row, tasks: list[TaskScores]) -> str:
@@ -175,7 +175,7 @@ def _comparisons(tasks: list[TaskScores]) -> str:
         "P(better)",
         "verdict",
     ]
-    return markdown.table(head, body)
+    return tables.markdown(head, body)
 
 
 def _scores(data: dict[str, Any], task: TaskScores) -> str:
@@ -217,7 +217,7 @@ def _scores(data: dict[str, Any], task: TaskScores) -> str:
     )
     if task.opponents:
         title += f" Unseen opponent{'s' * (len(task.opponents) > 1)}: {_opponents(task)}."
-    return f"{title}\n\n{markdown.table(head, body)}"
+    return f"{title}\n\n{tables.markdown(head, body)}"
 
 
 def _plain(found: statistics.Estimate) -> str:

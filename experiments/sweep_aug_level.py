@@ -9,12 +9,10 @@ from pathlib import Path
 
 import torch
 import tyro
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 import generative
-from experiments import cascade, files, flags, markdown
+from experiments import cascade, files, flags, tables
 from experiments.data import load_set
 from experiments.flags import say
 from experiments.pictures import grid
@@ -191,7 +189,7 @@ def _write(
     )
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level from one set of base pictures, seed "
-        f"{asked.seed}; {net}. KID ± its standard error over blocks.\n\n{markdown.table(head, lines)}\n{verdict}\n\n"
+        f"{asked.seed}; {net}. KID ± its standard error over blocks.\n\n{tables.markdown(head, lines)}\n{verdict}\n\n"
         f"![curve](curve.png)\n\npictures.png: what was enlarged, then a row for each level.\n\n"
         f"`tandem sweep aug-level {' '.join(asked.runs)} --levels {' '.join(f'{level:g}' for level in asked.levels)} "
         f"--samples {asked.samples} --seed {asked.seed}`\n"
@@ -201,12 +199,7 @@ def _write(
     figure(output / "curve.png", rows, floor)
     enlarged = base.repeat_interleave(last.factor, 2).repeat_interleave(last.factor, 3)
     write_png(output / "pictures.png", grid(torch.cat([enlarged, *shown]), last.num_levels, columns=len(base)))
-    table = Table(title="noise on what is enlarged")
-    for heading in head:
-        table.add_column(heading, justify="right")
-    for line in lines:
-        table.add_row(*line)
-    Console().print(table)
+    tables.show("noise on what is enlarged", head, lines)
     say(f"{verdict}\n{output / 'aug-level.md'}, curve.png and pictures.png beside it")
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 import generative
-from experiments import files, flags, restoring
+from experiments import files, flags, restoring, tables
 from experiments.data import load_set
 from experiments.flags import say
 from experiments.sample_quality import features_of, network
@@ -75,10 +73,6 @@ def command(args: list[str]) -> int:
     training = load_set(config.data, "train")
     known = training.batch(watch.chosen(training, REFERENCE))["x"]
     real = features_of(net, known, model.num_levels, "real pictures")
-    table = Table(title=f"FID with {asked.steps} steps, {len(x['x'])} pictures against {len(real):,}")
-    for heading in ("betas from", "to", "FID"):
-        table.add_column(heading, justify="right")
-
     scores: dict[ScheduleConfig, float] = {}
 
     def score(schedule: ScheduleConfig | None) -> float:
@@ -95,13 +89,14 @@ def command(args: list[str]) -> int:
     def report(schedule: ScheduleConfig, found: float) -> None:
         scores[schedule] = found
         say(f"betas from {schedule.beta_start:g} to {schedule.beta_end:g}: FID {found:.2f}")
-        table.add_row(f"{schedule.beta_start:g}", f"{schedule.beta_end:g}", f"{found:.2f}")
 
     own = score(None)
     say(f"the model's own schedule: FID {own:.2f}")
-    table.add_row("own", "", f"{own:.2f}")
     best = search(score, asked.steps, report)
-    Console().print(table)
+    lines = [["own", "", f"{own:.2f}"]]
+    lines += [[f"{one.beta_start:g}", f"{one.beta_end:g}", f"{found:.2f}"] for one, found in scores.items()]
+    title = f"FID with {asked.steps} steps, {len(x['x'])} pictures against {len(real):,}"
+    tables.show(title, ["betas from", "to", "FID"], lines)
     if own <= scores[best]:
         say(f"no schedule is better than the model's own with {asked.steps} steps: nothing was written")
         return 0
