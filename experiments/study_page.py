@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import files, flags, marl_eval_json, statistics, study_method, study_results
+from experiments import files, flags, marl_eval_json, statistics, study_method, study_results, tables
 from experiments.presets.study import TASKS
 from experiments.study_claims import CLAIMS, MARGIN, UNDECIDED, Row, answer, rows
 from experiments.study_plan import Grid, Node
