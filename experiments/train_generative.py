@@ -80,8 +80,10 @@ def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> No
     for known in (images, test):
         if not len(known):
             raise ValueError(f"{known.name} has no picture for {known.split}; change --data.holdout")
-    if config.model.net.blocks > 1000 or config.model.net.channels > 2**16:
-        raise ValueError("model.net takes at most 1,000 blocks and 65,536 channels")
+    net = config.model.net
+    widest = net.channels * max(getattr(net, "multipliers", (1,)))
+    if net.blocks > 1000 or max(widest, getattr(net, "out_channels", None) or 0) > 2**16:
+        raise ValueError("model.net takes at most 1,000 blocks and 65,536 channels at any level")
     if options.get("plain") and config.data.loader != "map":
         raise ValueError("--data.loader ray needs Ray: leave --plain out, or use the loader map")
     classes = config.model.net.classes

@@ -59,8 +59,8 @@ class ImageToImageConfig:
     """The same network without noise: it answers with the mean (power 2) or median (1) of what the picture may be."""
 
     def __post_init__(self) -> None:
-        if self.net.cond_channels or self.net.augmented:
-            raise ValueError("net.cond_channels and net.augmented follow from the model: leave them out")
+        if self.net.cond_channels or self.net.augmented or self.net.out_channels is not None:
+            raise ValueError("net.cond_channels, out_channels and augmented follow from the model: leave them out")
         if self.schedule.kind == "learned" or self.schedule.learn_endpoints:
             raise ValueError("the schedule must be fixed: linear, cosine or betas, without learned ends")
         if self.power not in (1, 2):

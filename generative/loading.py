@@ -30,10 +30,10 @@ def load(path: str | Path, device: str = "cpu") -> PictureModel:
 def files(path: str | Path) -> tuple[bytes, bytes]:
     """The bytes of model.json and model.safetensors of what `load` takes. Raises ValueError as `load`."""
     store = Store(path)
+    for name in ("model.json", "model.safetensors", checkpoint.MANIFEST, "chain.json", "config.json"):
+        if store.is_local and (Path(store.root) / name).exists() and not (Path(store.root) / name).is_file():
+            raise ValueError(f"{store.root}/{name} is no regular file")  # a pipe would keep us waiting
     if store.fs.exists(f"{store.root}/model.json"):
-        for name in ("model.json", "model.safetensors"):
-            if store.is_local and (Path(store.root) / name).exists() and not (Path(store.root) / name).is_file():
-                raise ValueError(f"{store.root}/{name} is no regular file")
         return _files(store)
     if (student := _last_student(store)) is not None:
         return files(f"{path}/{student}")
@@ -51,7 +51,11 @@ def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> Pictu
     try:
         meta = json.loads(about)
         config, shape = from_json(meta["config"]), tuple(int(n) for n in meta["shape"])
-        meta |= {"classes": list(meta["classes"]), "step": int(meta["step"]), "num_levels": int(meta["num_levels"])}
+        meta |= {
+            "classes": list(map(str, meta["classes"])),
+            "step": int(meta["step"]),
+            "num_levels": int(meta["num_levels"]),
+        }
         if not 0 <= meta["step"] < 2**48:
             raise ValueError(f"step {meta['step']:.3g} is none")
         if len(shape) != 3 or not 1 <= min(shape) <= max(shape) <= 2**16:

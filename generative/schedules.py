@@ -236,6 +236,8 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         _check_ends(self.log_snr_max, self.log_snr_min)
+        if self.beta_steps > 1_000_000:
+            raise ValueError(f"beta_steps must be at most 1,000,000, got {self.beta_steps}")
         Betas(num_steps=self.beta_steps, beta_start=self.beta_start, beta_end=self.beta_end)
         if max(self.log_snr_max, -self.log_snr_min) > 100:
             ends = f"{self.log_snr_min} and {self.log_snr_max}"

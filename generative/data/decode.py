@@ -14,6 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before they are decoded (Pillow's own limit for decompression bombs)."""
+MOST_LONG = 64
+"""Of a picture that is longer than so many times its other side, only the middle is resized."""
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """Files with other endings are no pictures."""
 
@@ -88,6 +90,11 @@ def fit(pixels: np.ndarray, size: int) -> np.ndarray:
     Args: pixels: uint8 [H, W, C]. Returns: uint8 [size, size, C].
     """
     height, width, channels = pixels.shape
+    longest = MOST_LONG * min(height, width)
+    if max(height, width) > longest:  # a line of pixels, of which the centre is all that will be seen
+        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+        pixels = pixels[top : top + longest, left : left + longest]
+        height, width, channels = pixels.shape
     if min(height, width) != size:
         scale = size / min(height, width)
         target = max(size, round(width * scale)), max(size, round(height * scale))

@@ -145,3 +145,11 @@ def test_similarity_hash_survives_scale_and_compression(noise):
     bits = similarity_hash(np.asarray(smooth))
     assert (bits ^ similarity_hash(small)).bit_count() < 20
     assert (bits ^ similarity_hash(other)).bit_count() > 80
+
+
+def test_a_line_of_pixels_is_cut_before_it_is_enlarged():
+    line = np.zeros((1, 60_000, 3), np.uint8)
+    line[:, 29_990:30_010] = 200
+    found = fit(line, 64)
+    assert found.shape == (64, 64, 3)
+    assert (found == 200).all()
