@@ -95,11 +95,12 @@ def restore_command(args: list[str]) -> int:
     if command.source.is_dir():
         _folder(command, loaded, task)
         return 0
+    _check_apart(command)
     picture = _read(command.source, loaded)
     flags.check_writable(command.output)
     row, made = _restored(command, loaded, task, command.source, picture, 0)
     paths = _write(command.output, made, loaded)
-    page = _sheet(command.output.with_name(f"{command.output.stem}-sheet.png"), [row])
+    page = _sheet(_sheet_of(command.output), [row])
     say(
         f"{', '.join(map(str, paths))}\n{page}: given, {'the answers' if command.n > 1 else 'the answer'}, the original"
     )
@@ -119,6 +120,18 @@ def _check(command: RestoreCommand) -> None:
         raise ValueError(f"--output must end in .png, got {command.output}")
     if command.spoil and command.reference:
         raise ValueError("--spoil takes IN as the original: leave --reference out")
+
+
+def _check_apart(command: RestoreCommand) -> None:
+    """Raises ValueError if something that is read would be overwritten."""
+    made = {path.resolve() for path in (*_names(command.output, command.n), _sheet_of(command.output))}
+    for path in (command.source, command.mask, command.reference, command.schedule):
+        if path is not None and path.resolve() in made:
+            raise ValueError(f"{path} would be overwritten: name another --output")
+
+
+def _sheet_of(output: Path) -> Path:
+    return output.with_name(f"{output.stem}-sheet.png")
 
 
 def _task(command: RestoreCommand, model: ImageToImage) -> str:

@@ -109,6 +109,8 @@ def command(args: list[str]) -> int:
 
 def read(path: Path) -> ScheduleConfig:
     """A schedule that `tandem sweep schedule` wrote. Raises ValueError."""
+    if not path.is_file():
+        raise ValueError(f"{path} cannot be read as a schedule: it is no regular file")
     try:
         return configs.read(ScheduleConfig, json.loads(path.read_text()))
     except (OSError, ValueError, RecursionError) as error:

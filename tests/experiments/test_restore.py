@@ -224,3 +224,17 @@ def test_schedules_that_cannot_be_searched_for(args, says: str, restorers, train
     assert (status, says in err) == (2, True)
     assert "draws pictures of its own" in tandem("sweep", "schedule", trained, *common)[2]
     assert not (tmp_path / "x.json").exists()
+
+
+def test_nothing_that_is_read_is_overwritten(restorers, tandem, tmp_path) -> None:
+    run = restorers["sr3-photos64"]
+    for name, output, options in (
+        ("a.png", "a.png", ()), ("b-sheet.png", "b.png", ()), ("c-2.png", "c.png", ("-n", 2)),
+        ("d.png", "e.png", ("--reference", tmp_path / "e.png")),
+    ):  # fmt: skip
+        source = picture(tmp_path / name, 4, 4)
+        picture(tmp_path / "e.png", 16, 16)
+        before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+        status, _, err = tandem("restore", run, source, "-o", tmp_path / output, *options)
+        assert (status, "would be overwritten" in err, err.count("\n")) == (2, True, 1)
+        assert {path: path.read_bytes() for path in tmp_path.glob("*.png")} == before
