@@ -8,14 +8,38 @@ from typing import Any
 
 import torch
 
-from experiments import presets
+from experiments import bench_timing, presets
+from experiments.bench_timing import BenchCommand
 from generative import models
 from generative.nets.unet import UNetConfig
 from generative.papers.progressive_distillation import Diffusion
+from generative.train import pick_device
 
 PRESET, SHAPE = "pd-mnist", (1, 32, 32)
 MANY, FEW = 256, 4
 LABELS = (f"student, {FEW} steps", f"teacher, {MANY} steps", f"diffusers, {FEW} steps", f"diffusers, {MANY} steps")
+
+
+def bench_sampling(command: BenchCommand) -> None:
+    """Pictures per second of few steps and of many, ours and diffusers'."""
+    device = pick_device("auto")
+    pictures = command.steps or (16 if device == "cpu" else 1024)
+    drawn, sizes = loops(device, command.seed)
+    speeds = bench_timing.alternate("sampling", drawn, pictures, command.repeats, device)
+    first = next(iter(speeds.values()))
+    rows = [
+        (
+            key,
+            f"{sizes[key]:,}",
+            bench_timing.spread(values),
+            bench_timing.spread([a / b for a, b in zip(first, values, strict=True)]),
+        )
+        for key, values in speeds.items()
+    ]
+    bench_timing.show(
+        f"{'x'.join(map(str, SHAPE))}, {device}: {pictures} pictures at a time, {command.repeats} repeats; "
+        "median (min to max)", ("", "parameters", "pictures/s", "the student is faster by"), rows,
+    )  # fmt: skip
 
 
 def loops(device: str, seed: int) -> tuple[dict[str, Callable[[int], Any]], dict[str, int]]:
