@@ -22,7 +22,9 @@ from torch import Tensor
 from agents.reading import reading
 from experiments import files
 from experiments.progress import Steps
+from experiments.restoring import check_level
 from generative import noise
+from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage, check_fits
 
@@ -40,10 +42,14 @@ class Stage:
     """s of the noise that is added to what it enlarges."""
 
 
-def check(models: Sequence[PictureModel]) -> None:
-    """Raises ValueError for models that are no cascade."""
+def check(models: Sequence[PictureModel], levels: Sequence[float] = ()) -> None:
+    """Raises ValueError for models that are no cascade, and levels that the stages after the first were not trained
+    for."""
     for before, stage in pairwise(models):
         check_fits(before, stage)
+    for stage, level in zip(models[1:], levels, strict=False):
+        assert isinstance(stage, ImageToImage)
+        check_level(stage, level)
 
 
 def draw(
@@ -60,7 +66,7 @@ def draw(
     Args: label: class of all pictures; each class in turn if None. Raises: ValueError for stages that do not fit, or
     files that are damaged.
     """
-    check(models)
+    check(models, [stage.level for stage in stages[1:]])
     drawn: list[Tensor] = []
     key = ""
     for number, (model, stage) in enumerate(zip(models, stages, strict=True)):

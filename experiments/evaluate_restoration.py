@@ -120,10 +120,13 @@ def restores(run: str) -> bool:
 def _check(command: RestorationEvalCommand) -> None:
     if not command.runs:
         raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
-    for name, least in (("images", FEWEST), ("answers", 1), ("answers_images", 1), ("steps", 1), ("seed", 0)):
+    for name, least, most in (
+        ("images", FEWEST, 10**6), ("answers", 1, 64), ("answers_images", 1, 10**6), ("steps", 1, 10**6),
+        ("seed", 0, 2**62),
+    ):  # fmt: skip
         value = getattr(command, name)
-        if value is not None and not least <= value <= 1_000_000:
-            raise ValueError(f"--{name.replace('_', '-')} must be from {least} to 1,000,000, got {value}")
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must be from {least} to {most:,}, got {value}")
     if command.sampler is not None and command.sampler not in SAMPLERS:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
 
@@ -160,6 +163,8 @@ def _task(command: RestorationEvalCommand, models: dict[str, ImageToImage]) -> s
                     f"{name} makes no table with {first_name}: "
                     f"its {what} is {getattr(model, what)}, not {getattr(first, what)}"
                 )
+    for model in models.values():
+        restoring.check_level(model, command.level)
     return task
 
 
@@ -172,9 +177,9 @@ def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: Im
         "schedule": _schedule(command),
     }
     said = {**draw, "schedule": None if command.schedule is None else command.schedule.read_text()}
-    words = [model.fingerprint(), asked.task, command.level, said, command.seed, asked.given.numpy().tobytes()]
-    words += [command.answers, command.answers_images]
-    path = folder / f"{name.replace('/', '-')}-{hashlib.sha256(repr(words).encode()).hexdigest()[:16]}.npz"
+    words = model.fingerprint(), asked.task, command.level, said, command.seed, command.answers, command.answers_images
+    key = hashlib.sha256(repr(words).encode() + asked.given.numpy().tobytes()).hexdigest()[:16]
+    path = folder / f"{name.replace('/', '-')}-{key}.npz"
     shape = command.answers, *asked.originals.shape
     if path.exists():
         with reading(path, "answers (remove it to have them made anew)"), np.load(path, allow_pickle=False) as file:

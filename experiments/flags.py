@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -101,13 +102,15 @@ def take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
 
 
 def check_writable(path: Path) -> None:
-    """Makes the folder of `path`. Raises ValueError if a file cannot be written there."""
+    """Makes the folder of `path`. Raises ValueError if a file cannot be written there, so that no work is lost."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent):
             pass
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EEXIST, "it is there and no regular file")
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror}") from None
 
@@ -119,8 +122,9 @@ def escaped(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """A line for the person, at once."""
-    print(text, flush=True)
+    """A line for the person, at once; with escapes for what their terminal cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def paragraph(name: str, width: int, what: str, facts: list[str]) -> None:

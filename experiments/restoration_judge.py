@@ -20,8 +20,6 @@ FLOOR = "originals (floor)"
 SMALLEST_SSIM, SMALLEST_LPIPS = 12, 31
 """Sides in pixels below which SSIM (also at several scales) and LPIPS measure nothing."""
 EFFICIENTNET, NONE = "efficientnet", "none"
-AT_ONCE = 64
-"""Pictures that go through a network together."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,39 +1,33 @@
 """`tandem restore`: pictures made anew by a model that learnt it: enlarged, coloured, filled, continued, cleaned."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 import tyro
-from PIL import Image
 from torch import Tensor
 
 import generative
-from experiments import contact_sheet, files, flags, restoring, sweep_schedule
+from experiments import contact_sheet, flags, picture_files, restore_folder, restoring, sweep_schedule
 from experiments.flags import say
 from experiments.progress import Steps
 from experiments.sample import labels
+from experiments.train import RunFailed
 from generative import noise, schedules
 from generative.config import Device
-from generative.data.decode import EXTENSIONS, decode
 from generative.image_to_image import ImageToImage
-from generative.papers.palette import SIDES, Palette, extended
+from generative.papers.cascade import CascadeStage
+from generative.papers.palette import SIDES, Palette, Side, extended
 from generative.resize import resize_levels
 from generative.samplers import SAMPLERS
+from generative.schedules import Schedule
 from generative.tiling import corners
 from generative.train import pick_device
-
-if TYPE_CHECKING:
-    from generative.model import PictureModel
 
 EXAMPLE = "tandem restore runs/palette-inpaint64/20260101-120000-0 IN.png --mask M.png -o OUT.png -n 4"
 MOST_PIXELS = 2**25
 """Of what is made in one call, over all samples of a picture."""
-MANIFEST = "restore.json"
-_WORDS = {"P": "a palette", "CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV", "1": "black and white"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +65,12 @@ class RestoreCommand:
     schedule: Path | None = None
     """A file of `tandem sweep schedule`: where the steps lie."""
     overlap: float = 0.5
-    """Of neighbouring tiles, as a share of their side; 0.25 is faster."""
+    """Of neighbouring tiles, as a share of their side, up to 0.9; 0.25 is faster."""
     seed: int = 0
-    """Answer j of picture i depends on the seed, i and j alone."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("restored.png")
-    """A .png, or for a folder a folder. With -n 4: OUT-1.png to OUT-4.png. Beside it a contact sheet: OUT-sheet.png."""
+    """Answer j of a picture depends on the seed, j and, in a folder, the picture's name alone."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """A .png, or for a folder a folder; restored.png or restored if omitted. With -n 4: OUT-1.png to OUT-4.png. Beside
+    it a contact sheet: OUT-sheet.png."""
     device: Device = "auto"
     """Where to run."""
 
@@ -89,22 +84,28 @@ def restore_command(args: list[str]) -> int:
     loaded = generative.load(command.run, pick_device(command.device))
     if not isinstance(loaded, ImageToImage):
         raise ValueError(f"{command.run} draws pictures of its own, it restores none: tandem sample {command.run}")
-    task = _task(command, loaded)
     if loaded.config.net.classes and command.label is None:
-        raise ValueError(f"this model needs a class: name one with --label: {', '.join(loaded.meta['classes'])}")
-    if command.source.is_dir():
-        _folder(command, loaded, task)
-        return 0
-    _check_apart(command)
-    picture = _read(command.source, loaded)
-    flags.check_writable(command.output)
-    row, made = _restored(command, loaded, task, command.source, picture, 0)
-    paths = _write(command.output, made, loaded)
-    page = _sheet(_sheet_of(command.output), [row])
-    say(
-        f"{', '.join(map(str, paths))}\n{page}: given, {'the answers' if command.n > 1 else 'the answer'}, the original"
+        known = f": {', '.join(loaded.meta['classes'])}" if loaded.meta["classes"] else ""
+        raise ValueError(f"this model needs a class: name one with --label{known}")
+    wanted = Wanted(
+        command=command,
+        model=loaded,
+        task=_task(command, loaded),
+        label=labels(command.label, command.n, loaded),
+        schedule=None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule)),
     )
-    return 0
+    return _folder(wanted) if command.source.is_dir() else _picture(wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A command line that was found to fit its model."""
+
+    command: RestoreCommand
+    model: ImageToImage
+    task: str
+    label: Tensor | None
+    schedule: Schedule | None
 
 
 def _check(command: RestoreCommand) -> None:
@@ -114,24 +115,31 @@ def _check(command: RestoreCommand) -> None:
             raise ValueError(f"--{name} must be from {least} to {most:,}, got {value}")
     if command.sampler is not None and command.sampler not in SAMPLERS:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
+    corners((1, 1), (1, 1), command.overlap)
     if not command.source.exists():
         raise ValueError(f"there is no picture {command.source}")
-    if not command.source.is_dir() and command.output.suffix.lower() != ".png":
-        raise ValueError(f"--output must end in .png, got {command.output}")
-    if command.spoil and command.reference:
-        raise ValueError("--spoil takes IN as the original: leave --reference out")
-
-
-def _check_apart(command: RestoreCommand) -> None:
-    """Raises ValueError if something that is read would be overwritten."""
-    made = {path.resolve() for path in (*_names(command.output, command.n), _sheet_of(command.output))}
+    for path in (command.mask, command.reference):
+        if path is not None and not path.exists():
+            raise ValueError(f"there is no file {path}")
+    if command.spoil and (command.reference or command.mask):
+        raise ValueError("--spoil takes IN as the original and spoils it itself: leave --reference and --mask out")
+    output = _output(command)
+    if command.source.is_dir():
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"--output must be a folder, where {command.source} is one: {output} is none")
+        if output.resolve() == command.source.resolve():
+            raise ValueError(f"the pictures in {command.source} would be overwritten: name another --output")
+        return
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"--output must end in .png, got {output}")
+    made = {path.resolve() for path in (*restore_folder.names(output, command.n), restore_folder.sheet_of(output))}
     for path in (command.source, command.mask, command.reference, command.schedule):
         if path is not None and path.resolve() in made:
             raise ValueError(f"{path} would be overwritten: name another --output")
 
 
-def _sheet_of(output: Path) -> Path:
-    return output.with_name(f"{output.stem}-sheet.png")
+def _output(command: RestoreCommand) -> Path:
+    return command.output or Path("restored" if command.source.is_dir() else "restored.png")
 
 
 def _task(command: RestoreCommand, model: ImageToImage) -> str:
@@ -139,190 +147,139 @@ def _task(command: RestoreCommand, model: ImageToImage) -> str:
     task = restoring.task_of(command.run, model, command.task)
     if command.mask is not None and task != "inpaint":
         raise ValueError(f"--mask is for inpaint, not for {task}")
-    if command.level and not hasattr(model.config, "augmentation"):
-        raise ValueError("--level is for a stage of a cascade that was trained with noise on what it is given")
+    if (command.side != "right" or command.times != 1) and (task != "uncrop" or command.spoil):
+        raise ValueError(f"--side and --times are for uncrop without --spoil, not for {task}")
+    restoring.check_level(model, command.level)
     if task == "inpaint" and command.mask is None and not command.spoil:
         raise ValueError("inpaint needs --mask M.png, white where the picture is to be made anew (or --spoil)")
     return task
 
 
-def _folder(command: RestoreCommand, model: ImageToImage, task: str) -> None:
+def _picture(wanted: Wanted) -> int:
+    command, output = wanted.command, _output(wanted.command)
+    places, page = restore_folder.names(output, command.n), restore_folder.sheet_of(output)
+    for path in (*places, page):
+        flags.check_writable(path)
+    row, answers = _restored(wanted, command.source, 0)
+    for place, pixels in zip(places, answers, strict=True):
+        picture_files.write(place, pixels)
+    picture_files.write(page, contact_sheet.sheet([row]))
+    parts = [
+        "given",
+        "the answers" if command.n > 1 else "the answer",
+        *(["the original"] if row.original is not None else []),
+    ]
+    say(f"{', '.join(map(str, places))}\n{page}: {', '.join(parts)}")
+    return 0
+
+
+def _folder(wanted: Wanted) -> int:
     """All pictures of a folder; what an earlier call with the same settings has made stays."""
-    sources = sorted(p for p in command.source.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
-    if not sources:
-        raise ValueError(f"there is no picture ({', '.join(EXTENSIONS)}) in {command.source}")
-    if len({path.stem for path in sources}) < len(sources):
-        raise ValueError(f"two pictures in {command.source} differ in their endings alone: their answers would collide")
-    output = command.output if command.output.suffix == "" else command.output.with_suffix("")
-    flags.check_writable(output / MANIFEST)
-    _same_settings(command, model, output)
-    rows = []
-    for number, path in enumerate(sources):
+    command, output = wanted.command, _output(wanted.command)
+    sources = restore_folder.pictures_of(command.source)
+    flags.check_writable(output / restore_folder.RECORD)
+    settings = {
+        "weights": wanted.model.fingerprint(), "task": wanted.task, "n": command.n, "seed": command.seed,
+        "spoil": command.spoil, "side": command.side, "times": command.times, "level": command.level,
+        "label": command.label, "steps": command.steps or wanted.model.steps, "overlap": command.overlap,
+        "sampler": command.sampler or wanted.model.sampler,
+        "schedule": None if command.schedule is None else command.schedule.read_text(),
+    }  # fmt: skip
+
+    def belongs(path: Path) -> list[Path]:
         try:
-            picture = _read(path, model)
-            if all(known.is_file() for known in _names(output / f"{path.stem}.png", command.n)):
-                continue
-            row, made = _restored(command, model, task, path, picture, number)
+            others = [picture_files.beside(place, path) for place in (command.mask, command.reference) if place]
         except ValueError as error:
-            say(f"{error}: left out")
-            continue
-        _write(output / f"{path.stem}.png", made, model)
-        rows.append(row)
-    if rows:
-        _sheet(output / "sheet.png", rows)
-    say(f"{output}: {len(rows)} of {len(sources)} pictures made now; a contact sheet of them is sheet.png")
+            raise restore_folder.Unreadable(str(error)) from None
+        return [path, *others]
 
-
-def _same_settings(command: RestoreCommand, model: "PictureModel", output: Path) -> None:
-    """Raises ValueError if the folder holds what other settings made."""
-    settings = {name: str(value) for name, value in vars(command).items() if name not in ("device", "output", "run")}
-    record = {"weights": model.fingerprint(), **settings}
-    path = output / MANIFEST
-    if path.is_file():
+    def make(path: Path, number: int) -> restore_folder.Answer:
         try:
-            known = json.loads(path.read_text())
-        except ValueError:
-            known = None
-        if known != record:
-            raise ValueError(f"{output} holds pictures that other settings made: name another folder with --output")
-    files.write_text(path, json.dumps(record, indent=2))
+            return _restored(wanted, path, number)
+        except ValueError as error:  # flags were looked at before: it is the picture
+            raise restore_folder.Unreadable(str(error)) from None
+
+    failed = restore_folder.restore(sources, output, command.n, settings, belongs, make)
+    if failed == len(sources):
+        raise RunFailed(f"none of the {failed} pictures in {command.source} could be restored")
+    return 0
 
 
-def _read(path: Path, model: ImageToImage) -> Tensor:
-    """A picture as level indices uint8 [C, H, W] of the model's channels, with a word where it had to be converted."""
-    if not path.is_file():
-        raise ValueError(f"{path} is no regular file")
-    channels = model.shape[0]
-    try:
-        pixels = decode(path, channels)
-        with Image.open(path) as opened:
-            mode, transparent = opened.mode, "transparency" in opened.info
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
-    as_what = "RGB" if channels == 3 else "grey"
-    if mode.startswith("I"):
-        say(f"{path}: 16 bits became 8, {as_what}")
-    elif "A" in mode or transparent:
-        say(f"{path}: put on white, {as_what} without transparency")
-    elif mode in _WORDS or (mode == "RGB" and channels == 1):
-        say(f"{path}: {_WORDS.get(mode, 'colour')} became {as_what}")
-    levels = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-    return levels if model.num_levels == 256 else (levels.float() * (model.num_levels - 1) / 255).round().byte()
-
-
-def _restored(
-    command: RestoreCommand, model: ImageToImage, task: str, path: Path, picture: Tensor, number: int
-) -> tuple[contact_sheet.Row, Tensor]:
-    """A row of the contact sheet, and the answers uint8 [n, C, H, W]."""
+def _restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
+    """A row of the contact sheet, and the answers uint8 [H, W, C], of a picture; number: of its noise."""
+    command, model = wanted.command, wanted.model
+    most = MOST_PIXELS // command.n
+    picture = picture_files.read(path, model, most)
     original = picture if command.spoil else None
     if command.reference is not None:
-        original = _read(_beside(command.reference, path), model)
-    given, asked = _given(command, model, task, path, picture, number)
-    height, width = given.shape[-2] * model.factor, given.shape[-1] * model.factor
-    if command.n * height * width > MOST_PIXELS:
+        original = picture_files.read(picture_files.beside(command.reference, path), model, MOST_PIXELS)
+    given, asked = _given(wanted, path, picture, number)
+    rounds: list[Side | None] = [None]
+    if wanted.task == "uncrop" and not command.spoil:
+        rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
+    height, width = _size(model, given, rounds)
+    if height * width > most:
         raise ValueError(f"{path}: {command.n} x {width} x {height} are more than {MOST_PIXELS:,} pixels at once")
     steps = command.steps or model.steps
-    side = model.shape[1], model.shape[2]
-    tiles = len(corners((max(height, side[0]), max(width, side[1])), side, command.overlap))
+    tiles = len(corners((height, width), (model.shape[1], model.shape[2]), command.overlap))
     if tiles > 1:
         say(f"{path}: {width} x {height}, in {tiles} tiles of {model.shape[2]} x {model.shape[1]} at each step")
     shown = None
-    schedule = None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule))
-    rounds: list[Any] = [None]
-    if task == "uncrop" and not command.spoil:
-        rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
     with Steps(path.name, steps * len(rounds)) as progress:
         k = given.expand(command.n, *given.shape)
-        for time, one in enumerate(rounds):
-            if one is not None:
-                k, hole = extended(k, one, model.shape[2 if one in ("left", "right") else 1] // 2)
-                asked = {"task": task, "mask": hole}
+        for time, side in enumerate(rounds):
+            if side is not None:
+                k, hole = extended(k, side, _half(model, side))
+                asked = {"task": wanted.task, "mask": hole}
             shown = k if shown is None else shown
             draw = {
                 "steps": command.steps,
                 "sampler": command.sampler,
-                "schedule": schedule,
+                "schedule": wanted.schedule,
                 "overlap": command.overlap,
                 "chunk": min(model.chunk, command.n * tiles),
                 "callback": lambda step, before=time: progress.update(before * steps + step["step"] + 1),
             }
-            options: dict[str, Any] = {"label": labels(command.label, command.n, model), "draw": draw, **asked}
+            options: dict[str, Any] = {"label": wanted.label, "draw": draw, **asked}
             k = model.restore(k, seed=noise.mix(command.seed, time, number), **options).cpu()
     assert shown is not None
-    if command.spoil and "mask" in asked:
-        shown = torch.where(asked["mask"], 128, shown)
-    elif command.mask is not None:
-        shown = torch.where(asked["mask"], 255, shown)
+    if "mask" in asked and (command.spoil or command.mask is not None):
+        shown = torch.where(asked["mask"], 128 if command.spoil else 255, shown)
     row = contact_sheet.Row(
-        name=path.name, given=_rgb(shown[0], model), made=[_rgb(one, model) for one in k],
-        original=None if original is None else _rgb(original, model),
-    )  # fmt: skip
-    return row, k
+        name=path.name,
+        given=picture_files.to_rgb(shown[0], model),
+        made=[picture_files.to_rgb(one, model) for one in k],
+        original=None if original is None else picture_files.to_rgb(original, model),
+    )
+    return row, [picture_files.to_bytes(one, model) for one in k]
 
 
-def _given(
-    command: RestoreCommand, model: ImageToImage, task: str, path: Path, picture: Tensor, number: int
-) -> tuple[Tensor, dict[str, Any]]:
+def _half(model: ImageToImage, side: Side) -> int:
+    """How much one round of uncropping adds."""
+    return model.shape[2 if side in ("left", "right") else 1] // 2
+
+
+def _size(model: ImageToImage, given: Tensor, rounds: list[Side | None]) -> tuple[int, int]:
+    """Height and width of what is made in the end, and at least those of a tile."""
+    height, width = given.shape[-2] * model.factor, given.shape[-1] * model.factor
+    height += sum(_half(model, side) for side in rounds if side in ("top", "bottom"))
+    width += sum(_half(model, side) for side in rounds if side in ("left", "right"))
+    return max(height, model.shape[1]), max(width, model.shape[2])
+
+
+def _given(wanted: Wanted, path: Path, picture: Tensor, number: int) -> tuple[Tensor, dict[str, Any]]:
     """What the model is given [C, h, w], and what is asked of it."""
+    command, model = wanted.command, wanted.model
     if not isinstance(model, Palette):
         if command.spoil:
             low = tuple(max(1, side // model.factor) for side in picture.shape[-2:])
             picture = resize_levels(picture[None], (low[0], low[1]), model.num_levels)[0]
-        return picture, ({"level": command.level} if hasattr(model.config, "augmentation") else {})
-    asked: dict[str, Any] = {"task": task}
+        return picture, ({"level": command.level} if isinstance(model, CascadeStage) else {})
+    asked: dict[str, Any] = {"task": wanted.task}
     if command.spoil:
-        given, hole = restoring.spoiled(model, task, picture[None], command.seed, number)
+        given, hole = restoring.spoiled(model, wanted.task, picture[None], command.seed, number)
         return given[0], asked if hole is None else {**asked, "mask": hole[0, 0] > 0}
-    if task == "inpaint":
+    if wanted.task == "inpaint":
         assert command.mask is not None
-        asked["mask"] = _mask(_beside(command.mask, path))
+        asked["mask"] = picture_files.read_mask(picture_files.beside(command.mask, path), MOST_PIXELS)
     return picture, asked
-
-
-def _mask(path: Path) -> Tensor:
-    """bool [H, W], True where the picture is white. Raises ValueError."""
-    try:
-        return torch.from_numpy(decode(path, 1)[..., 0] >= 128)
-    except ValueError as error:
-        raise ValueError(f"the mask {path} cannot be read as a picture: {error}") from None
-
-
-def _beside(place: Path, path: Path) -> Path:
-    """The file of a folder that belongs to a picture, or the one file for all. Raises ValueError if there is none."""
-    if place.is_dir():
-        found = sorted(p for p in place.iterdir() if p.stem == path.stem and p.suffix.lower() in EXTENSIONS)
-        if not found:
-            raise ValueError(f"{place} has nothing for {path.name}")
-        return found[0]
-    if not place.is_file():
-        raise ValueError(f"there is no file {place}")
-    return place
-
-
-def _names(path: Path, n: int) -> list[Path]:
-    return [path] if n == 1 else [path.with_name(f"{path.stem}-{i + 1}.png") for i in range(n)]
-
-
-def _write(path: Path, made: Tensor, model: ImageToImage) -> list[Path]:
-    names = _names(path, len(made))
-    for name, picture in zip(names, made, strict=True):
-        pixels = _bytes(picture, model)
-        with files.whole(name) as temporary:
-            Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, "PNG")
-    return names
-
-
-def _sheet(path: Path, rows: list[contact_sheet.Row]) -> Path:
-    with files.whole(path) as temporary:
-        Image.fromarray(contact_sheet.sheet(rows)).save(temporary, "PNG")
-    return path
-
-
-def _bytes(picture: Tensor, model: ImageToImage) -> np.ndarray:
-    """uint8 [H, W, C] of 0 to 255."""
-    levels = picture if model.num_levels == 256 else (picture.float() * 255 / (model.num_levels - 1)).round().byte()
-    return levels.permute(1, 2, 0).numpy()
-
-
-def _rgb(picture: Tensor, model: ImageToImage) -> np.ndarray:
-    return np.broadcast_to(pixels := _bytes(picture, model), (*pixels.shape[:2], 3)).copy()

@@ -32,6 +32,16 @@ def task_of(name: str, model: ImageToImage, asked: str | None) -> str:
     return asked or next(iter(known))
 
 
+def check_level(model: ImageToImage, level: float) -> None:
+    """Raises ValueError for a level of noise that the model was not trained for; 0 is none."""
+    if isinstance(model, CascadeStage):
+        model.check_level(level)
+    elif level != 0:  # NaN is not
+        raise ValueError(
+            f"--level is for a stage of a cascade that was trained with noise on what it is given, got {level}"
+        )
+
+
 def spoiled(model: ImageToImage, task: str, x: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Tensor | None]:
     """(what a person would see, uint8 [N, C, h, w] with 0 in holes; the holes [N, 1, H, W], or None) of intact pictures
     x [N, C, H, W], as in training. Picture i depends on (seed, first + i) alone."""

@@ -91,6 +91,7 @@ def _cascade(command: SampleCommand) -> int:
     levels = command.levels or (0.0,) * (len(models) - 1)
     if len(levels) != len(models) - 1:
         raise ValueError(f"--levels needs one number for each stage after the first, {len(models) - 1}, got {levels}")
+    cascade.check(models, levels)
     if command.schedule is not None:
         raise ValueError("--schedule is for a single model")
     for path in filter(None, (command.output, command.npz)):

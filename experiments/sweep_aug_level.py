@@ -32,6 +32,10 @@ from generative.train import pick_device
 EXAMPLE = "tandem sweep aug-level runs/cdm-mnist8/TIME-0 runs/cdm-mnist8-32/TIME-0 --levels 0 0.1 0.2 0.4 0.8"
 
 
+COLUMNS = 8
+"""Pictures of each level that are shown."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AugLevelCommand:
     """Flags of `tandem sweep aug-level`."""
@@ -88,7 +92,7 @@ def command(args: list[str]) -> int:
     )
     _check(asked)
     models = [generative.load(run, pick_device(asked.device)) for run in asked.runs]
-    cascade.check(models)
+    cascade.check(models, asked.before)
     last = models[-1]
     if not isinstance(last, CascadeStage) or last.config.augmentation != "gaussian":
         raise ValueError(f"{asked.runs[-1]} was not trained with Gaussian noise on what it enlarges: it has no levels")
@@ -101,21 +105,16 @@ def command(args: list[str]) -> int:
     real = test.batch(watch.chosen(test, None))
     known = train.batch(watch.chosen(train, asked.samples))
     judged = _Judge(net, real, last.num_levels, asked.accuracy_score and bool(last.config.net.classes), asked.device)
-    base, rows, shown = _base(asked, models), [], []
+    rows, shown = [], []
     for level in asked.levels:
-        pictures = cascade.draw(
-            models, _stages(asked, models, level), asked.samples, asked.output / "stages", seed=asked.seed
-        )
-        given = pictures[-2]
-        if not given.equal(base):
-            raise RuntimeError("the stages before the last differ between levels")
-        labels = cascade.labels_of(last, 0, asked.samples, None)
-        rows.append(judged.row(level, pictures[-1], given, labels))
-        shown.append(pictures[-1][:8])
-        row = rows[-1]
+        stages, store = _stages(asked, models, level), asked.output / "stages"
+        *_, given, made = cascade.draw(models, stages, asked.samples, store, seed=asked.seed)
+        row = judged.row(level, made, given, cascade.labels_of(last, 0, asked.samples, None))
+        rows.append(row)
+        shown.append(made[:COLUMNS])
         say(f"level {level:g}: KID {row.kid:.5f} ± {row.kid_se:.5f}, FID {row.fid:.2f}")
     floor = judged.row(-1.0, known["x"], None, known["label"])
-    _write(asked, last, rows, floor, describe(net), shown, base[:8])
+    _write(asked, last, rows, floor, describe(net), shown, given[:COLUMNS])
     return 0
 
 
@@ -126,8 +125,8 @@ def _check(asked: AugLevelCommand) -> None:
         raise ValueError(f"--levels must be numbers from 0 to 1, got {asked.levels}")
     if len(asked.before) not in (0, len(asked.runs) - 2):
         raise ValueError(f"--before needs {len(asked.runs) - 2} levels, got {len(asked.before)}")
-    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or (asked.steps is not None and asked.steps < 1):
-        raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps positive")
+    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not 1 <= (asked.steps or 1) <= 1_000_000:
+        raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps from 1 to 1,000,000")
 
 
 def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) -> list[cascade.Stage]:
@@ -138,21 +137,15 @@ def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) ->
     ]
 
 
-def _base(asked: AugLevelCommand, models: list[PictureModel]) -> Tensor:
-    """What the last stage enlarges, drawn once."""
-    stages = _stages(asked, models, 0.0)[:-1]
-    return cascade.draw(models[:-1], stages, asked.samples, asked.output / "stages", seed=asked.seed)[-1]
-
-
 class _Judge:
     """Scores pictures against real ones."""
 
     def __init__(self, net, real: dict[str, Tensor], num_levels: int, classes: bool, device: str) -> None:
         self.net, self.real, self.num_levels, self.classes, self.device = net, real, num_levels, classes, device
-        self.features = self._features("real pictures", real["x"])
+        self.features = features_of(net, real["x"], num_levels, "real pictures")
 
     def row(self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None) -> Row:
-        features = self._features("pictures", made)
+        features = features_of(self.net, made, self.num_levels, "pictures")
         blocks = tuple(fid.kid_blocks(features, self.features).tolist())
         score = None
         if self.classes and labels is not None:
@@ -164,9 +157,6 @@ class _Judge:
         missed = 0.0 if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
         found = fid.fid(features, self.features)
         return Row(level=level, kid_blocks=blocks, fid=found, consistency=missed, accuracy_score=score)
-
-    def _features(self, what: str, x: Tensor) -> Tensor:
-        return features_of(self.net, x, self.num_levels, what)
 
 
 def _write(

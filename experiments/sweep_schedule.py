@@ -112,6 +112,9 @@ def read(path: Path) -> ScheduleConfig:
     if not path.is_file():
         raise ValueError(f"{path} cannot be read as a schedule: it is no regular file")
     try:
-        return configs.read(ScheduleConfig, json.loads(path.read_text()))
+        found = configs.read(ScheduleConfig, json.loads(path.read_text()))
+        if found.kind == "learned" or found.learn_endpoints:
+            raise ValueError("it is of kind learned, or its ends are, and has no network")
+        return found
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as a schedule: {error}") from None

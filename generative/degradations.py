@@ -130,7 +130,7 @@ class Strokes:
         for axis in (0, 1):
             if rng.random() < 0.5:
                 mask = np.flip(mask, axis)
-        return np.ascontiguousarray(mask)
+        return mask.copy()  # without a step backwards, which torch does not take
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,8 @@ class ImageToImage(PictureModel):
         self, config: Any, shape: tuple[int, int, int], num_levels: int = 256, *, augmented: bool = False
     ) -> None:
         """shape: (C, H, W) of the pictures that are drawn; augmented: the network is told of noise on what is given."""
+        if config.crop > min(shape[1:]):
+            raise ValueError(f"crop must be at most the side of the pictures, {min(shape[1:])}, got {config.crop}")
         net = replace(config.net, cond_channels=shape[0], augmented=augmented)
         super().__init__(config, net, "x0" if config.regression else config.prediction, shape, num_levels)
         self.denoise.trained = config.schedule.log_snr_min, config.schedule.log_snr_max
@@ -159,7 +161,7 @@ class ImageToImage(PictureModel):
     def losses(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         """|error|^power of what the network predicts, at one noise level per picture, mean over its unknown numbers."""
         x, cond = scale(batch["x"], self.num_levels), self.told(batch, source)
-        if 0 < self.config.crop < min(self.shape[1:]):
+        if self.config.crop:
             x, cond = self._cropped(x, cond, source)
         if self.config.regression:
             error = x - self._regress(self.denoise, cond, torch.zeros_like(x))

@@ -68,6 +68,8 @@ def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> Pictu
         raise ValueError(f"model.json of {where} does not describe a model: {str(error)[:300] or error!r}") from None
     put = functools.partial(model.load_state_dict, assign=True)
     checkpoint.load_into(put, model.state_dict(), tensors, f"model.safetensors of {where}")
+    if not all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point()):
+        raise ValueError(f"{where} holds no model of use: its weights are no finite numbers")
     model.meta = meta
     return model.to(device).eval().requires_grad_(False)
 

@@ -41,8 +41,8 @@ class PictureModel(nn.Module, ABC):
         """net: as it is built (a paper may add to that of `config`); shape: (C, H, W) of the pictures; num_levels: how
         many values a pixel can take."""
         super().__init__()
-        if num_levels < 2:
-            raise ValueError(f"num_levels must be at least 2, got {num_levels}")
+        if not 2 <= num_levels <= 256:
+            raise ValueError(f"num_levels must be from 2 to 256, got {num_levels:.4g}")
         self.config, self.shape, self.num_levels = config, tuple(shape), num_levels
         schedule: ScheduleConfig = config.schedule
         log_snrs = (schedule.log_snr_min, schedule.log_snr_max)

@@ -46,10 +46,10 @@ def tiled(denoise: Denoise, side: Size, overlap: float = 0.5) -> Denoise:
 def corners(size: Size, side: Size, overlap: float) -> list[Size]:
     """The upper left corners (top, left) of tiles that cover a picture, row by row.
 
-    Raises: ValueError for a picture smaller than a tile, or an overlap outside [0, 1).
+    Raises: ValueError for a picture smaller than a tile, or an overlap outside [0, 0.9]: more makes tiles without end.
     """
-    if not 0 <= overlap < 1:
-        raise ValueError(f"overlap must be at least 0 and below 1, got {overlap}")
+    if not 0 <= overlap <= 0.9:
+        raise ValueError(f"overlap must be from 0 to 0.9, got {overlap}")
     if size[0] < side[0] or size[1] < side[1]:
         raise ValueError(f"a picture of {size[1]} x {size[0]} is smaller than a tile of {side[1]} x {side[0]}")
     return list(product(starts(size[0], side[0], overlap), starts(size[1], side[1], overlap)))

@@ -38,7 +38,7 @@ def offline(size: int) -> TrainConfig:
 
 
 def sr3(low: int, size: int) -> TrainConfig:
-    """v and a cosine in place of eps and betas: at few training steps its samples are better."""
+    """v and a cosine in place of eps and betas: in pure noise an error of eps is divided by alpha, one of v is not."""
     model = SR3Config(
         net=small(), low=low, schedule=COSINE, prediction="v", power=1, inference_steps=32, variance=0.0
     )  # fmt: skip

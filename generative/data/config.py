@@ -34,12 +34,12 @@ class DataConfig:
     """map: indexed access, the same order for any number of workers. ray: streamed by Ray Data, for shards."""
 
     def __post_init__(self) -> None:
-        if self.downscale < 1:
-            raise ValueError(f"downscale must be positive, got {self.downscale}")
+        if not 1 <= self.downscale <= 64:
+            raise ValueError(f"downscale must be from 1 to 64, got {self.downscale}")
         object.__setattr__(self, "reduced", tuple(self.reduced))
         if any(side < 1 for side in self.reduced) or list(self.reduced) != sorted(set(self.reduced), reverse=True):
             raise ValueError(f"reduced must be falling positive sides, got {self.reduced}")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size must be positive, got {self.size}")
+        if self.size is not None and not 1 <= self.size <= 2**14:
+            raise ValueError(f"size must be from 1 to 16,384, got {self.size}")
         if not 0 < self.holdout < 0.5:
             raise ValueError(f"holdout must be between 0 and 0.5, got {self.holdout}")

@@ -109,17 +109,22 @@ class CascadeStage(ImageToImage):
 
     def asked(self, pictures: Tensor, sources: Source, level: float = 0.0) -> dict[str, Tensor]:
         """level: s of the noise that is added to `pictures` before they are enlarged (the not truncated way)."""
+        self.check_level(level)
         small = scale(pictures, self.num_levels)
         if self.config.augmentation != "gaussian":
-            if level:
+            return {"image": self._large(small)}
+        places = torch.full((len(small),), level, dtype=torch.float64, device=small.device)
+        return self.noised(small, self.augmentation(places), sources)
+
+    def check_level(self, level: float) -> None:
+        """Raises ValueError for an s that was not trained; 0 is always right."""
+        if self.config.augmentation != "gaussian":
+            if level != 0:
                 raise ValueError(
                     f"this stage was trained with augmentation {self.config.augmentation}: it has no levels"
                 )
-            return {"image": self._large(small)}
-        if not 0 <= level <= self.config.most:
+        elif not 0 <= level <= self.config.most:
             raise ValueError(f"level must be from 0 to {self.config.most}, what training went to, got {level}")
-        places = torch.full((len(small),), level, dtype=torch.float64, device=small.device)
-        return self.noised(small, self.augmentation(places), sources)
 
     def noised(self, small: Tensor, log_snr: Tensor, source: Source) -> dict[str, Tensor]:
         """The condition of small pictures [B, C, h, w] in (-1, 1) with noise of log_snr [B]: scaled, then noised, then
@@ -173,8 +178,7 @@ def truncated(
     check_fits(base, stage)
     if stage.config.augmentation != "gaussian" or stage.config.noise_at != "lowres":
         raise ValueError("only a stage with Gaussian noise at the small size takes what another left unfinished")
-    if not 0 <= level <= stage.config.most:
-        raise ValueError(f"level must be from 0 to {stage.config.most}, what training went to, got {level}")
+    stage.check_level(level)
     stop = float(stage.augmentation(torch.tensor([level], dtype=torch.float64)))
     schedule = base.sampling_schedule
     end = round(time_of(lambda t: schedule(t.to(base.device)).cpu(), stop), 12)

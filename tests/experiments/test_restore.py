@@ -1,6 +1,7 @@
 """`tandem restore`: pictures of every kind and size, folders, masks, panoramas, and sentences for what does not fit."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 import generative
 from experiments import contact_sheet
 from generative import noise
+from generative.checkpoint import pack
 from generative.schedules import linear_betas
 
 
@@ -53,10 +55,16 @@ def test_several_answers_differ_and_do_not_depend_on_their_number(restorers, tan
     assert all(answer.shape == (16, 16, 3) for answer in answers)
     assert not np.array_equal(answers[0], answers[1])
     assert (tmp_path / "a-sheet.png").is_file()
-    assert tandem("restore", restorers["sr3-photos64"], tmp_path, "-o", tmp_path / "one", "-n", 1)[0] == 0
-    assert tandem("restore", restorers["sr3-photos64"], tmp_path, "-o", tmp_path / "two", "-n", 2)[0] == 0
+    for name, n in (("one", 1), ("two", 2)):
+        args = ["restore", restorers["sr3-photos64"], tmp_path, "-o", tmp_path / "folders" / name, "-n", n]
+        assert tandem(*args)[0] == 0
     for name in ("a-1", "in"):  # the second of two pictures is no other for having more answers
-        assert np.abs(opened(tmp_path / "one" / f"{name}.png") - opened(tmp_path / "two" / f"{name}-1.png")).max() <= 1
+        assert (
+            np.abs(
+                opened(tmp_path / "folders/one" / f"{name}.png") - opened(tmp_path / "folders/two" / f"{name}-1.png")
+            ).max()
+            <= 1
+        )
 
 
 def test_known_pixels_stay_and_the_hole_is_filled(restorers, tandem, tmp_path) -> None:
@@ -124,22 +132,85 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
     for number in range(3):
         picture(tmp_path / "in" / f"{number}.png", 4 + number, 5)
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
-    out = tmp_path / "out"
+    out = tmp_path / "v1.2"
     args = ["restore", restorers["sr3-photos64"], tmp_path / "in", "-o", out]
     status, said, err = tandem(*args)
     assert status == 0, err
-    assert "broken.png cannot be read as a picture: no picture of a known format: left out" in said
-    assert sorted(p.name for p in out.iterdir()) == ["0.png", "1.png", "2.png", "restore.json", "sheet.png"]
+    assert "cannot be read as a picture: no picture of a known format: broken.png is left out" in said
+    assert "3 of 4 pictures made now, 1 left out" in said
+    assert sorted(p.name for p in out.iterdir()) == ["0.png", "1.png", "2.png", "restore.json"]
+    assert (tmp_path / "v1.2-sheet.png").is_file()
     first = opened(out / "1.png")
     assert first.shape == (20, 20, 3)
     (out / "1.png").unlink()
+    (out / "2.png").write_bytes(b"")  # as a killed process without renaming would leave it
+    picture(tmp_path / "in" / "a new one.png", 4, 4)  # changes nobody's noise
     status, said, _ = tandem(*args)
-    assert (status, "1 of 4 pictures made now" in said) == (0, True)
+    assert (status, "3 of 5 pictures made now" in said) == (0, True)
     assert np.array_equal(opened(out / "1.png"), first)
+    (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "0.png").read_bytes())
+    assert "1 of 5 pictures made now" in tandem(*args)[1]  # it is another picture now
+    assert opened(out / "1.png").shape == opened(out / "0.png").shape
     status, _, err = tandem(*args, "--seed", 1)
     assert (status, "holds pictures that other settings made" in err) == (2, True)
     (out / "restore.json").write_text("{")
-    assert "other settings made" in tandem(*args)[2]
+    assert "restore.json cannot be read" in tandem(*args)[2]
+
+
+def test_a_changed_mask_is_another_question(restorers, tandem, tmp_path) -> None:
+    picture(tmp_path / "in" / "a.png", 16, 16)
+    hole = np.zeros((16, 16), np.uint8)
+    hole[:8] = 255
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    args = [
+        "restore",
+        restorers["palette-all64"],
+        tmp_path / "in",
+        "--task",
+        "inpaint",
+        "--mask",
+        tmp_path / "mask.png",
+    ]
+    args += ["-o", tmp_path / "out"]
+    assert "1 of 1 pictures made now" in tandem(*args)[1]
+    assert "0 of 1 pictures made now" in tandem(*args)[1]
+    Image.fromarray(255 - hole).save(tmp_path / "mask.png")
+    assert "1 of 1 pictures made now" in tandem(*args)[1]
+    after = opened(tmp_path / "out" / "a.png")
+    assert np.array_equal(after[:8], opened(tmp_path / "in" / "a.png")[:8])
+
+
+def test_a_folder_takes_nobody_elses_files_for_its_own(restorers, tandem, tmp_path) -> None:
+    for name in ("a", "sheet"):
+        picture(tmp_path / "in" / f"{name}.png", 4, 4)
+    run, source = restorers["sr3-photos64"], tmp_path / "in"
+    theirs = picture(tmp_path / "out" / "a.png", 3, 3)
+    before = theirs.read_bytes()
+    for output, says in (
+        (tmp_path / "out", "a.png is there, and no earlier call made it"),
+        (source, "would be overwritten"),
+        (theirs, "--output must be a folder"),
+    ):
+        status, _, err = tandem("restore", run, source, "-o", output)
+        assert (status, says in err, err.count("\n")) == (2, True, 1), err
+        assert theirs.read_bytes() == before
+    assert sorted(p.name for p in source.iterdir()) == ["a.png", "sheet.png"]
+    assert tandem("restore", run, source, "-o", tmp_path / "new")[0] == 0
+    assert opened(tmp_path / "new" / "sheet.png").shape == (16, 16, 3)  # an answer, not the contact sheet
+
+
+def test_a_wrong_flag_is_no_unreadable_picture(restorers, tandem, tmp_path) -> None:
+    picture(tmp_path / "in" / "a.png", 4, 4)
+    run, out = restorers["sr3-photos64"], tmp_path / "out"
+    for flag, value in (
+        ("--schedule", tmp_path / "no.json"), ("--overlap", "nan"), ("--overlap", 0.99), ("--level", "nan"),
+        ("--reference", tmp_path / "no.png"), ("--label", 3), ("--side", "left"), ("--times", 2),
+    ):  # fmt: skip
+        status, _, err = tandem("restore", run, tmp_path / "in", "-o", out, flag, value)
+        assert (status, err.count("\n"), out.exists()) == (2, 1, False), (flag, err)
+    (tmp_path / "in" / "a.png").write_bytes(b"")
+    status, said, err = tandem("restore", run, tmp_path / "in", "-o", out)
+    assert (status, "none of the 1 pictures" in err, "a.png is left out" in said) == (1, True, True)
 
 
 def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
@@ -147,6 +218,8 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
     Image.fromarray(np.zeros((16, 20), np.uint8)).save(tmp_path / "empty.png")
     Image.fromarray(np.full((9, 20), 255, np.uint8)).save(tmp_path / "short.png")
     (tmp_path / "none").mkdir()
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
     palette, sr3 = restorers["palette-all64"], restorers["sr3-photos64"]
     inpaint = [palette, source, "--task", "inpaint"]
     for args, says in (
@@ -165,9 +238,10 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
         ([sr3, source, "--output", tmp_path / "x.jpg"], "--output must end in .png"),
         ([sr3, source, "--sampler", "euler"], "sampler 'euler' does not exist"),
         ([sr3, source, "-n", 0], "--n must be from 1 to 64, got 0"),
-        ([sr3, source, "--overlap", 1.5], "overlap must be at least 0 and below 1, got 1.5"),
+        ([sr3, source, "--overlap", 1.5], "overlap must be from 0 to 0.9, got 1.5"),
         ([sr3, source, "--label", "cat"], "--label 'cat' has no meaning here"),
-        ([sr3, source, "--spoil", "--reference", source], "leave --reference out"),
+        ([sr3, source, "--spoil", "--reference", source], "leave --reference and --mask out"),
+        ([sr3, source, "--output", pipe], "it is there and no regular file"),
     ):
         status, _, err = tandem(
             "restore", *args, *([] if "--output" in args else ["-o", tmp_path / "made" / "out.png"])
@@ -238,3 +312,34 @@ def test_nothing_that_is_read_is_overwritten(restorers, tandem, tmp_path) -> Non
         status, _, err = tandem("restore", run, source, "-o", tmp_path / output, *options)
         assert (status, "would be overwritten" in err, err.count("\n")) == (2, True, 1)
         assert {path: path.read_bytes() for path in tmp_path.glob("*.png")} == before
+
+
+def test_words_about_frames_and_turned_pictures(restorers, tandem, tmp_path) -> None:
+    frames = [Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (10, 200)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
+    for name, word in (("film.gif", "the first of 2 frames is taken"), ("turned.jpg", "turned upright")):
+        status, out, err = tandem("restore", restorers["sr3-photos64"], tmp_path / name, "-o", tmp_path / "out.png")
+        assert status == 0, err
+        assert word in out
+    assert opened(tmp_path / "out.png").shape == (48, 32, 3)
+
+
+def test_a_picture_that_is_too_large_is_refused_by_its_header(restorers, tandem, tmp_path) -> None:
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "huge.png")  # a few kB
+    status, _, err = tandem("restore", restorers["sr3-photos64"], tmp_path / "huge.png", "-o", tmp_path / "out.png")
+    assert (status, "10000 x 9000 pixels are more than" in err, err.count("\n")) == (2, True, 1)
+
+
+def test_weights_that_are_no_numbers_make_no_picture(restorers, tandem, tmp_path) -> None:
+    model = generative.load(restorers["sr3-photos64"])
+    step = max((restorers["sr3-photos64"] / "checkpoints").glob("0*"))
+    bad = model.state_dict()
+    bad[min(bad)].fill_(float("nan"))
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "model.json").write_bytes((step / "model.json").read_bytes())
+    (tmp_path / "bad" / "model.safetensors").write_bytes(pack(bad))
+    status, _, err = tandem("restore", tmp_path / "bad", picture(tmp_path / "in.png"), "-o", tmp_path / "out.png")
+    assert (status, "its weights are no finite numbers" in err, err.count("\n")) == (2, True, 1)

@@ -151,3 +151,11 @@ def test_half_is_uncropped_from_one_side_or_from_all_borders() -> None:
             assert not mask[32, 32]  # the middle is known: borders are to be made, not a hole
     assert stats.binomtest(kinds.count("all"), 800, 0.5).pvalue > 0.01
     assert stats.chisquare([kinds.count(side) for side in range(4)]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1)])
+def test_thin_pictures_have_masks_that_torch_takes(shape: tuple[int, int]) -> None:
+    for seed in range(20):
+        mask = Strokes().mask(*shape, np.random.default_rng(seed))
+        assert mask.shape == shape
+        assert min(mask.strides) > 0

@@ -72,11 +72,13 @@ def test_an_update_of_a_restorer_never_waits_for_the_gpu(tiny: TrainConfig, mode
     batch = {"x": torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8), "label": torch.zeros(8, dtype=torch.int64)}
     batch = {name: value.pin_memory() for name, value in prepared(batch, config, 0, slice(0, 8)).items()}
     state.update(state.model, batch)
-    torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("error")  # an update that waits raises
     try:
-        state.update(state.model, batch)
+        terms = state.update(state.model, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert state.step == 2
+    assert bool(terms["loss"].isfinite().all())
 
 
 def test_samples_are_the_cpus_up_to_rounding(tiny: TrainConfig):

@@ -275,7 +275,7 @@ def test_what_cannot_be_asked() -> None:
         made.restore(pictures(1, 3, 4, 4), draw={"sampler": "euler"})
     with pytest.raises(ValueError, match=r"pictures must be level indices \[B, 3, 4, 4\]"):
         made.restore(pictures(1, 1, 4, 4))
-    with pytest.raises(ValueError, match="overlap must be at least 0 and below 1, got 1"):
+    with pytest.raises(ValueError, match=r"overlap must be from 0 to 0.9, got 1"):
         made.restore(pictures(1, 3, 9, 9), draw={"overlap": 1})
 
 
@@ -298,6 +298,8 @@ def test_a_square_of_a_picture_is_the_same_square_of_what_is_told() -> None:
     assert loss.shape == (4,)
     with pytest.raises(ValueError, match="crop must be 0 \\(none\\) or a multiple of the network's 2, got 7"):
         SR3Config(net=NET, crop=7)
+    with pytest.raises(ValueError, match="crop must be at most the side of the pictures, 8, got 16"):
+        model(crop=16)
 
 
 def test_a_network_that_knows_nothing_of_pure_noise_still_gives_pictures() -> None:

@@ -180,7 +180,7 @@ def test_requests_that_make_no_sense_are_refused() -> None:
     label = torch.tensor([0, 1])
     with pytest.raises(ValueError, match=r"num_steps must be 0 \(continuous time\) to 1,000,000, got -1"):
         VDMConfig(num_steps=-1)
-    with pytest.raises(ValueError, match="num_levels must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="num_levels must be from 2 to 256, got 1"):
         VDM(VDMConfig(net=SMALL), SHAPE, 1)
     with pytest.raises(ValueError, match="times must be positive and num_steps not negative, got 0 and 0"):
         model.elbo(k, label=label, times=0)

@@ -1,0 +1,112 @@
+"""Pictures of people's files as a model takes them, with a word where one had to be converted; and back into files."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from experiments import files
+from experiments.flags import say
+from generative.data.decode import EXTENSIONS, decode
+from generative.model import PictureModel
+
+_MODES = {
+    "P": "a palette became {}", "CMYK": "CMYK became {}", "YCbCr": "YCbCr became {}", "LAB": "Lab became {}",
+    "HSV": "HSV became {}", "1": "black and white became {}", "I": "32 bits were cut to 16 and became 8, {}",
+    "I;16": "16 bits became 8, {}", "I;16B": "16 bits became 8, {}", "I;16L": "16 bits became 8, {}",
+}  # fmt: skip
+_CLEAR = ("RGBA", "LA", "PA", "La", "RGBa")
+_ORIENTATION = 0x0112
+"""Of EXIF; 1 is upright."""
+
+
+def read(path: Path, model: PictureModel, most_pixels: int) -> Tensor:
+    """Level indices uint8 [C, H, W] of the model's channels. Raises ValueError in one sentence for what is no picture,
+    or has more pixels than `most_pixels`; the header decides that, before anything is decoded."""
+    channels = model.shape[0]
+    pixels, words = _decoded(path, channels, most_pixels)
+    as_what = "RGB" if channels == 3 else "grey"
+    for word in words:
+        say(f"{path}: {word.format(as_what)}")
+    levels = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    return levels if model.num_levels == 256 else (levels.float() * (model.num_levels - 1) / 255).round().byte()
+
+
+def read_mask(path: Path, most_pixels: int) -> Tensor:
+    """bool [H, W], True where the picture is white. Raises ValueError as `read`."""
+    pixels, words = _decoded(path, 1, most_pixels)
+    for word in words:
+        say(f"the mask {path}: {word.format('grey')}")
+    return torch.from_numpy(pixels[..., 0] >= 128)
+
+
+def _decoded(path: Path, channels: int, most_pixels: int) -> tuple[np.ndarray, list[str]]:
+    """Pixels uint8 [H, W, C], and what had to be done to them."""
+    if not path.is_file():
+        raise ValueError(f"{path} is no regular file")
+    words: list[str] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of bombs: the size is looked at here
+            try:
+                with Image.open(path) as opened:
+                    if opened.width * opened.height > most_pixels:
+                        raise ValueError(f"{opened.width} x {opened.height} pixels are more than {most_pixels:,}")
+                    words = _words(opened, channels)
+            except (OSError, Image.DecompressionBombError) as error:
+                if isinstance(error, Image.DecompressionBombError):
+                    raise ValueError("it has too many pixels") from None  # else decode says what is wrong
+        return decode(path, channels), words
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def _words(opened: Image.Image, channels: int) -> list[str]:
+    words = []
+    if opened.mode in _CLEAR or "transparency" in opened.info:
+        words.append("put on white, {} without transparency")
+    elif opened.mode in _MODES:
+        words.append(_MODES[opened.mode])
+    elif opened.mode == "RGB" and channels == 1:
+        words.append("colour became {}")
+    if (frames := getattr(opened, "n_frames", 1)) > 1:
+        words.append(f"the first of {frames} frames is taken")
+    try:
+        if opened.getexif().get(_ORIENTATION, 1) != 1:
+            words.append("turned upright, as it says")
+    except Exception:  # a broken EXIF block is no reason to lose the picture
+        return words
+    return words
+
+
+def beside(place: Path, path: Path) -> Path:
+    """The file of the folder `place` that belongs to the picture `path`, or the one file for all. Raises ValueError if
+    there is none."""
+    if place.is_dir():
+        found = sorted(p for p in place.iterdir() if p.stem == path.stem and p.suffix.lower() in EXTENSIONS)
+        if not found:
+            raise ValueError(f"{place} has nothing for {path.name}")
+        return found[0]
+    if not place.is_file():
+        raise ValueError(f"there is no file {place}")
+    return place
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    """uint8 [H, W, 1 or 3] as a PNG, whole or not at all."""
+    with files.whole(path) as temporary:
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, "PNG")
+
+
+def to_bytes(picture: Tensor, model: PictureModel) -> np.ndarray:
+    """Level indices [C, H, W] as uint8 [H, W, C] of 0 to 255."""
+    levels = picture if model.num_levels == 256 else (picture.float() * 255 / (model.num_levels - 1)).round().byte()
+    return levels.permute(1, 2, 0).numpy()
+
+
+def to_rgb(picture: Tensor, model: PictureModel) -> np.ndarray:
+    """The same, three channels."""
+    return np.broadcast_to(pixels := to_bytes(picture, model), (*pixels.shape[:2], 3)).copy()
