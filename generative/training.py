@@ -33,11 +33,12 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = models.make(config.model, shape, num_levels)
-        teacher = self._teacher(model)
         layout = torch.channels_last if config.optim.channels_last else torch.contiguous_format
+        teacher = self._teacher(model)
         self.model = model.to(self.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         if teacher is not None:
+            teacher = teacher.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
             for taught in (self.model, self.average):
                 assert isinstance(taught, Diffusion)
                 taught.learn_from(teacher)

@@ -25,7 +25,9 @@ def offline(data: DataConfig, steps: int) -> TrainConfig:
     """What the small ones share. The model is set by the caller."""
     return TrainConfig(
         data=data,
-        optim=OptimSettings(batch=32, learning_rate=1e-3, decay="cosine", warmup_steps=200, ema=0.999),
+        optim=OptimSettings(
+            batch=32, learning_rate=1e-3, decay="cosine", warmup_steps=200, ema=0.999, channels_last=True
+        ),
         watch=WatchSettings(interval_s=600, images=128, final_images=512, times=4, samples=36, sample_steps=64),
         steps=steps,
     )

@@ -23,7 +23,9 @@ def base() -> TrainConfig:
     """What every preset starts from: v with truncated SNR, one of the paper's three stable choices (Table 1)."""
     return TrainConfig(
         model=DiffusionConfig(net=UNetConfig(channels=32, multipliers=(1, 2), attention_resolutions=(4,), dropout=0.0)),
-        optim=OptimSettings(batch=64, learning_rate=1e-3, decay="cosine", ema=0.999, beta2=0.999, weight_decay=0.0),
+        optim=OptimSettings(
+            batch=64, learning_rate=1e-3, decay="cosine", ema=0.999, beta2=0.999, weight_decay=0.0, channels_last=True
+        ),
         watch=WatchSettings(times=4, sample_steps=64),
     )
 

@@ -31,7 +31,9 @@ def offline(size: int) -> TrainConfig:
     """Crops of photographs, and what all presets on them share. The model is set by the caller."""
     return TrainConfig(
         data=DataConfig(name="photos", size=size, downscale=2, channels=3, flip=True),
-        optim=OptimSettings(batch=16, learning_rate=1e-3, decay="cosine", warmup_steps=200, ema=0.999),
+        optim=OptimSettings(
+            batch=16, learning_rate=1e-3, decay="cosine", warmup_steps=200, ema=0.999, channels_last=True
+        ),
         watch=WatchSettings(interval_s=600, images=64, final_images=256, times=4, samples=16, sample_steps=32),
         steps=10_000,
     )
