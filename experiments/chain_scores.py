@@ -20,7 +20,7 @@ from torch import Tensor
 from agents.reading import check_types, reading
 from experiments import files
 from experiments.progress import Steps
-from experiments.sample_quality import features_of
+from experiments.sample_quality import features_of, known_features
 from generative import chain_manifest, chain_plan, loading
 from generative.metrics import features, fid, lpips
 from generative.metrics.statistics import describe
@@ -83,10 +83,13 @@ class Judge:
         self.net, self.perceptual, self.num_levels = net, perceptual, num_levels
         known = hashlib.sha256(real.numpy().tobytes()).hexdigest()[:16]
         self.name = f"{describe(net)}; {len(real):,} test pictures of {of} (sha256 {known})"
-        self._real = features_of(net, real, num_levels, "real pictures")
+        self._real = known_features(net, real, num_levels, "real pictures")
         self._seen: dict[str, Tensor] = {}
-        self.floor = None if trained is None else (self.fid(trained), *self.kid(trained))
+        self.floor: tuple[float, float, float] | None = None
         """FID, KID and its standard error of training pictures: what no sampler of this many can be much below."""
+        if trained is not None:
+            floor = known_features(net, trained, num_levels, "training pictures")
+            self.floor = fid.fid(floor, self._real), *fid.kid(floor, self._real)
 
     def fid(self, x: Tensor) -> float:
         return fid.fid(self._of(x), self._real)

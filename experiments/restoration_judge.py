@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from experiments.progress import Lines
-from experiments.sample_quality import features_of, in_parts, network
+from experiments.sample_quality import features_of, in_parts, known_features, network
 from generative.metrics import fid, lpips, pictures, restoration
 from generative.metrics.bits import mean_and_se
 from generative.metrics.classifier import EfficientNetLite0, FromFile, efficientnet_lite0
@@ -101,8 +101,9 @@ class Judge:
                 self.classifier = efficientnet_lite0(device=device)
             elif classifier != NONE:
                 self.classifier = FromFile(classifier).to(device)
-        self.reference = self._features("real pictures", reference)
-        self.features, self.logits = self._features("originals", asked.originals), self._logits(asked.originals)
+        self.reference = known_features(self.net, reference, num_levels, "real pictures")
+        self.features = known_features(self.net, asked.originals, num_levels, "originals")
+        self.logits = self._logits(asked.originals)
 
     def score(self, name: str, made: Tensor, between: Tensor | None = None) -> Scores:
         """made: uint8 [N, C, H, W]; between: [k, M, C, H, W], several answers for some pictures."""

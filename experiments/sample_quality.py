@@ -1,18 +1,24 @@
 """How good samples look, for `tandem eval RUN --samples N`: KID and FID beside their floor, and nearest neighbours."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from experiments import files
 from experiments.flags import say
 from experiments.progress import Lines, Steps
 from experiments.sample import draw
 from generative import watch
 from generative.data import ImageSet
+from generative.data.fetch import cache_dir
 from generative.metrics import features, fid
 from generative.metrics.pictures import memorisation
+from generative.metrics.statistics import describe
 
 if TYPE_CHECKING:
     from generative.model import PictureModel
@@ -44,6 +50,25 @@ def in_parts(net: Callable[[Tensor], Tensor], x: Tensor, what: str, at_once: int
 def features_of(net: features.Features, x: Tensor, num_levels: int, what: str) -> Tensor:
     """Features [N, D] of pictures, with progress."""
     return in_parts(lambda part: features.extract(net, part, num_levels=num_levels), x, f"features of {what}")
+
+
+def known_features(net: features.Features, x: Tensor, num_levels: int, what: str) -> Tensor:
+    """As `features_of`, of pictures that are asked for again and again: kept beside the sets of pictures."""
+    code = Path(features.__file__).read_bytes()  # what another version of it made is not what this one makes
+    told = f"{describe(net)} {num_levels} {list(x.shape)}".encode()
+    key = hashlib.sha256(code + told + x.numpy().tobytes()).hexdigest()
+    path = cache_dir() / "features" / f"{key[:32]}.npy"
+    try:
+        found = np.load(path, allow_pickle=False)
+        if found.dtype == np.float32 and found.shape == (len(x), net.num_features) and np.isfinite(found).all():
+            return torch.from_numpy(found).double()
+    except (OSError, ValueError, EOFError):  # not there, or damaged: made anew
+        pass
+    found = features_of(net, x, num_levels, what)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.whole(path) as temporary, temporary.open("wb") as file:
+        np.save(file, found.float().numpy())
+    return found
 
 
 def compare(

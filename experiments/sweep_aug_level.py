@@ -18,7 +18,7 @@ from experiments.flags import say
 from experiments.pictures import grid
 from experiments.progress import Steps
 from experiments.restoration_judge import blocks_mean
-from experiments.sample_quality import features_of, network
+from experiments.sample_quality import features_of, known_features, network
 from generative import config as configs
 from generative import watch
 from generative.config import Device
@@ -142,7 +142,7 @@ class _Judge:
 
     def __init__(self, net, real: dict[str, Tensor], num_levels: int, classes: bool, device: str) -> None:
         self.net, self.real, self.num_levels, self.classes, self.device = net, real, num_levels, classes, device
-        self.features = features_of(net, real["x"], num_levels, "real pictures")
+        self.features = known_features(net, real["x"], num_levels, "real pictures")
 
     def row(self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None) -> Row:
         features = features_of(self.net, made, self.num_levels, "pictures")

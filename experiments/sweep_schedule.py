@@ -11,7 +11,7 @@ import generative
 from experiments import files, flags, restoring, tables
 from experiments.data import load_set
 from experiments.flags import say
-from experiments.sample_quality import features_of, network
+from experiments.sample_quality import features_of, known_features, network
 from generative import config as configs
 from generative import noise, schedules, watch
 from generative.config import Device
@@ -72,7 +72,7 @@ def command(args: list[str]) -> int:
     given, mask = restoring.spoiled(model, task, x["x"], asked.seed)
     training = load_set(config.data, "train")
     known = training.batch(watch.chosen(training, REFERENCE))["x"]
-    real = features_of(net, known, model.num_levels, "real pictures")
+    real = known_features(net, known, model.num_levels, "real pictures")
     scores: dict[ScheduleConfig, float] = {}
 
     def score(schedule: ScheduleConfig | None) -> float:
