@@ -12,6 +12,7 @@ MANIFEST = "chain.json"
 def eval_command(args: list[str]) -> int:
     """Plays held-out episodes (a team), or measures bits per dimension on test pictures (a diffusion model)."""
     paths = [arg for arg in args if not arg.startswith("-")]
+    _check_alike([path for path in paths if "://" in path or (Path(path) / "config.json").is_file()])
     if not paths and {"-h", "--help"} & set(args):
         return _both_helps(args)
     if any((Path(path) / MANIFEST).is_file() for path in paths):
@@ -28,6 +29,24 @@ def eval_command(args: list[str]) -> int:
     from experiments.evaluate_marl import eval_command as play
 
     return play(args)
+
+
+def _check_alike(runs: list[str]) -> None:
+    """Raises ValueError for runs that are measured in different ways."""
+    kinds = [_kind(run) for run in runs] if len(runs) > 1 else []
+    for run, kind in zip(runs, kinds, strict=False):
+        if kind != kinds[0]:
+            raise ValueError(f"{runs[0]} is {kinds[0]}, {run} is {kind}: they make no table together")
+
+
+def _kind(run: str) -> str:
+    if (Path(run) / MANIFEST).is_file():
+        return "a chain of students"
+    if halves.name_at(run) != halves.GENERATIVE:
+        return "a team"
+    from experiments.evaluate_restoration import restores
+
+    return "a model of pictures given pictures" if restores(run) else "a diffusion model"
 
 
 def _both_helps(args: list[str]) -> int:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -30,7 +30,7 @@ EXAMPLE = "tandem sweep schedule runs/sr3-photos64/20260101-120000-0 --steps 16 
 class ScheduleCommand:
     """Flags of `tandem sweep schedule`."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A run of SR3, Palette or a stage of a cascade."""
     steps: int = 16
     """Denoising steps that the schedule is for."""

@@ -1,6 +1,7 @@
 """What `tandem train` does for the generative half (the protocol of experiments/halves.py)."""
 
 import json
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import generative
 from experiments import files, halves, runs
 from experiments.data import load_set
 from experiments.evaluate import interval
-from experiments.flags import say
+from experiments.flags import check_writable, say
 from experiments.progress import Steps
 from generative import config as configs
 from generative import models
@@ -92,8 +93,23 @@ def prepare(config: TrainConfig, *, resume: bool, options: dict[str, Any]) -> No
         raise ValueError(f"model.net.classes is {classes}, but {images.name} {have}")
     with torch.device("meta"):  # impossible sizes of a network, without its memory
         model = models.make(config.model, images.shape, images.num_levels)
+    if options.get("plain") and pick_device(config.device) == "cpu":
+        _check_memory(sum(parameter.numel() for parameter in model.parameters()))
     if config.teacher is not None and isinstance(model, Diffusion):
         check_teacher(model, generative.load(config.teacher))
+    if config.storage and (store := Store(config.storage)).is_local:
+        check_writable(Path(store.root) / "checkpoint")
+
+
+def _check_memory(numbers: int) -> None:
+    """Raises ValueError for a network that cannot be trained here: weights, their average, gradients and AdamW's two
+    moments are five float32 for each of its numbers."""
+    needed, has = 20 * numbers / 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if needed > has:
+        raise ValueError(
+            f"the network has {numbers:,} numbers: to train them takes {needed:,.1f} GiB of memory at least, "
+            f"this machine has {has:,.1f}"
+        )
 
 
 def hold(run: Path) -> AbstractContextManager[None]:
@@ -106,6 +122,8 @@ def position(config: TrainConfig, run: Path) -> int | None:
     if step is None and store.is_local and store.steps():  # there, nothing is half written under a checkpoint's name
         raise ValueError(f"no checkpoint in {store.root} is whole; move them away to start from the beginning")
     if step is not None:
+        if newer := [known for known in store.steps() if known > step]:
+            say(f"the checkpoint of step {newer[-1]:,} in {store.root} is not whole: that of step {step:,} is taken")
         for name in ("progress.json", "model.safetensors", "train.safetensors"):
             store.read(step, name)
     return step

@@ -83,7 +83,7 @@ def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
         ([sr3, "--task", "jpeg"], "was trained to upscale, not to jpeg"),
         ([sr3, sr3], "a run is named twice"),
         ([sr3, palette], "was trained to colorize, inpaint, jpeg, not to upscale"),
-        ([sr3, trained], "draws pictures of its own, it makes no table"),
+        ([sr3, trained], "they make no table together"),
         ([sr3, "--images", 4], "--images must be from 8 to 1,000,000, got 4"),
         ([sr3, "--sampler", "euler"], "sampler 'euler' does not exist"),
         ([sr3, tmp_path / "nowhere"], "holds no model"),
