@@ -1,11 +1,12 @@
 """A page of pictures for a person: a row for each, with what was given, what was made of it, and the original."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-BOX, GAP, HEAD, NAME = 192, 4, 22, 16
+BOX, GAP, HEAD, NAME = 256, 4, 22, 16
 """Pixels of a picture's place, of the space between places, of the headings, and of a row's name."""
 MOST_ROWS = 24
 
@@ -36,20 +37,25 @@ def sheet(rows: list[Row], titles: tuple[str, ...] = ()) -> np.ndarray:
         top = HEAD + number * (BOX + NAME + GAP)
         pen.text((GAP, top + NAME // 2), row.name[:80], font=font, fill=(90, 90, 90), anchor="lm")
         pictures = [row.given, *row.made, *[None] * (made - len(row.made)), row.original]
+        largest = max((picture for picture in pictures if picture is not None), key=lambda picture: picture.size)
         for column, picture in enumerate(pictures[: len(heads)]):
             if picture is not None:
-                shown = _fitted(picture)
+                shown = _fitted(picture, largest)
                 left = GAP + column * (BOX + GAP) + (BOX - shown.width) // 2
                 canvas.paste(shown, (left, top + NAME + (BOX - shown.height) // 2))
     return np.asarray(canvas)
 
 
-def _fitted(picture: np.ndarray) -> Image.Image:
-    """In its place: small pictures enlarged by repeating their pixels, large ones reduced."""
-    image = Image.fromarray(picture)
-    times = BOX // max(image.size)
-    if times >= 1:
-        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    scale = BOX / max(image.size)
+def _fitted(picture: np.ndarray, largest: np.ndarray) -> Image.Image:
+    """In its place, on the scale of the row's largest picture; one of the same form, which shows the same, as large as
+    that. Pixels are repeated where pictures grow."""
+    image, scale = Image.fromarray(picture), BOX / max(largest.shape[:2])
+    scale = scale if scale < 1 else int(scale)
+    if _form(picture) == _form(largest):
+        scale *= len(largest) / len(picture)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST)
+
+
+def _form(picture: np.ndarray) -> Fraction:
+    return Fraction(*picture.shape[:2])
