@@ -208,4 +208,7 @@ def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage,
     batch, names = images.batch(chosen), images.groups()
     given, mask = restoring.spoiled(first, task, batch["x"], command.seed)
     groups = [names[i] for i in chosen.tolist()]
-    return Asked(task=task, originals=batch["x"], label=batch["label"], groups=groups, given=given, mask=mask)
+    return Asked(
+        task=task, originals=batch["x"], label=batch["label"], classes=len(images.classes), groups=groups, given=given,
+        mask=mask,
+    )  # fmt: skip

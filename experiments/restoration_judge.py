@@ -31,6 +31,8 @@ class Asked:
     """uint8 [N, C, H, W]"""
     label: Tensor
     """int64 [N]"""
+    classes: int
+    """How many there are; 0 for none."""
     groups: list[str]
     """What each picture is from."""
     given: Tensor
@@ -54,6 +56,9 @@ class Scores:
     """Against the same."""
     distance: tuple[float, float] | None
     agreement: tuple[float, float] | None
+    """Share with the class of the original, by the classifier."""
+    accuracy: tuple[float, float] | None
+    """Share with the true class, where the classifier knows as many classes as the set has."""
     inception_score: float | None
     lpips_between: tuple[float, float] | None = None
     ssim_between: tuple[float, float] | None = None
@@ -121,14 +126,17 @@ class Judge:
             if self.perceptual is not None:
                 found["lpips"] = self._mean(lpips.distance(self.perceptual, made, asked.originals, num_levels=levels))
             found["distance"] = self._mean(restoration.perceptual_distance(features, self.features))
-        agreement = score = None
+        agreement = accuracy = score = None
         if logits is not None and self.logits is not None:
             score = restoration.inception_score(logits)
+            if asked.classes == logits.shape[1]:
+                accuracy = self._mean((logits.argmax(1) == asked.label).double())
             if not other:
                 agreement = self._mean(restoration.agreement(logits, self.logits))
         return Scores(
             name=name, kid_blocks=tuple(fid.kid_blocks(features, self.reference).tolist()),
-            fid=fid.fid(features, self.reference), **found, agreement=agreement, inception_score=score,
+            fid=fid.fid(features, self.reference), **found, agreement=agreement, accuracy=accuracy,
+            inception_score=score,
             **self._between(between),
         )  # fmt: skip
 

@@ -26,6 +26,7 @@ MEASURES = {
     "fid": ("FID", 2),
     "distance": ("perceptual distance", 2),
     "agreement": ("same class", 3),
+    "accuracy": ("true class", 3),
     "inception_score": ("class score", 2),
     "lpips_between": ("LPIPS between answers", 4),
     "ssim_between": ("MS-SSIM between answers", 3),

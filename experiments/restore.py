@@ -39,6 +39,8 @@ class RestoreCommand:
     """A run folder or URL of SR3, Palette or a stage of a cascade, a checkpoint, or a folder with a model."""
     source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="IN")]]
     """A picture, or a folder of pictures."""
+    then: tuple[str, ...] = ()
+    """upscale: runs that enlarge further what RUN made, one after the other."""
     task: Literal["colorize", "inpaint", "uncrop", "jpeg", "upscale"] | None = None
     """What to do; the model's own task if it has one."""
     mask: Path | None = None
@@ -89,7 +91,7 @@ def restore_command(args: list[str]) -> int:
         raise ValueError(f"this model needs a class: name one with --label{known}")
     wanted = Wanted(
         command=command,
-        model=loaded,
+        models=(loaded, *(_further(run, loaded, command) for run in command.then)),
         task=_task(command, loaded),
         label=labels(command.label, command.n, loaded),
         schedule=None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule)),
@@ -102,10 +104,33 @@ class Wanted:
     """A command line that was found to fit its model."""
 
     command: RestoreCommand
-    model: ImageToImage
+    models: tuple[ImageToImage, ...]
+    """The one that restores, and those that enlarge what it made."""
     task: str
     label: Tensor | None
     schedule: Schedule | None
+
+    @property
+    def model(self) -> ImageToImage:
+        return self.models[0]
+
+    def steps(self, model: ImageToImage) -> int:
+        return self.command.steps or model.steps
+
+
+def _further(run: str, first: ImageToImage, command: RestoreCommand) -> ImageToImage:
+    """A model of --then. Raises ValueError for one that does not fit."""
+    model = generative.load(run, pick_device(command.device))
+    if not isinstance(model, ImageToImage) or model.factor == 1 or first.factor == 1:
+        raise ValueError(f"--then is for models that enlarge, after one that does: {command.run}, {run}")
+    for what, has, needed in (
+        ("channels", model.shape[0], first.shape[0]),
+        ("levels", model.num_levels, first.num_levels),
+        ("classes", tuple(model.meta["classes"]), tuple(first.meta["classes"])),
+    ):
+        if has != needed and (what != "classes" or model.config.net.classes):
+            raise ValueError(f"{run} does not fit {command.run}: its {what} are {has}, not {needed}")
+    return model
 
 
 def _check(command: RestoreCommand) -> None:
@@ -179,10 +204,11 @@ def _folder(wanted: Wanted) -> int:
     sources = restore_folder.pictures_of(command.source)
     flags.check_writable(output / restore_folder.RECORD)
     settings = {
-        "weights": wanted.model.fingerprint(), "task": wanted.task, "n": command.n, "seed": command.seed,
+        "weights": [model.fingerprint() for model in wanted.models],
+        "task": wanted.task, "n": command.n, "seed": command.seed,
         "spoil": command.spoil, "side": command.side, "times": command.times, "level": command.level,
-        "label": command.label, "steps": command.steps or wanted.model.steps, "overlap": command.overlap,
-        "sampler": command.sampler or wanted.model.sampler,
+        "label": command.label, "steps": [wanted.steps(model) for model in wanted.models], "overlap": command.overlap,
+        "sampler": [command.sampler or model.sampler for model in wanted.models],
         "schedule": None if command.schedule is None else command.schedule.read_text(),
     }  # fmt: skip
 
@@ -217,31 +243,41 @@ def _restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
     rounds: list[Side | None] = [None]
     if wanted.task == "uncrop" and not command.spoil:
         rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
-    height, width = _size(model, given, rounds)
+    sizes = [_size(model, given, rounds)]
+    for further in wanted.models[1:]:
+        high, wide = (max(size * further.factor, further.shape[1 + axis]) for axis, size in enumerate(sizes[-1]))
+        sizes.append((high, wide))
+    height, width = sizes[-1]
     if height * width > most:
         raise ValueError(f"{path}: {command.n} x {width} x {height} are more than {MOST_PIXELS:,} pixels at once")
-    steps = command.steps or model.steps
-    tiles = len(corners((height, width), (model.shape[1], model.shape[2]), command.overlap))
-    if tiles > 1:
-        say(f"{path}: {width} x {height}, in {tiles} tiles of {model.shape[2]} x {model.shape[1]} at each step")
-    shown = None
-    with Steps(path.name, steps * len(rounds)) as progress:
+    tiles = [_tiles(wanted, path, one, size) for one, size in zip(wanted.models, sizes, strict=True)]
+    steps = wanted.steps(model)
+    total, shown = steps * len(rounds) + sum(map(wanted.steps, wanted.models[1:])), None
+    with Steps(path.name, total) as progress:
+
+        def drawn(one: ImageToImage, k: Tensor, before: int, number: int, **asked: Any) -> Tensor:
+            draw = {
+                "steps": command.steps,
+                "sampler": command.sampler,
+                "schedule": wanted.schedule,
+                "overlap": command.overlap,
+                "chunk": min(one.chunk, command.n * tiles[wanted.models.index(one)]),
+                "callback": lambda step: progress.update(before + step["step"] + 1),
+            }
+            label = wanted.label if one.config.net.classes else None
+            return one.restore(k, seed=number, label=label, draw=draw, **asked).cpu()
+
         k = given.expand(command.n, *given.shape)
         for time, side in enumerate(rounds):
             if side is not None:
                 k, hole = extended(k, side, _half(model, side))
                 asked = {"task": wanted.task, "mask": hole}
             shown = k if shown is None else shown
-            draw = {
-                "steps": command.steps,
-                "sampler": command.sampler,
-                "schedule": wanted.schedule,
-                "overlap": command.overlap,
-                "chunk": min(model.chunk, command.n * tiles),
-                "callback": lambda step, before=time: progress.update(before * steps + step["step"] + 1),
-            }
-            options: dict[str, Any] = {"label": wanted.label, "draw": draw, **asked}
-            k = model.restore(k, seed=noise.mix(command.seed, time, number), **options).cpu()
+            k = drawn(model, k, time * steps, noise.mix(command.seed, time, number), **asked)
+        before = steps * len(rounds)
+        for time, further in enumerate(wanted.models[1:], len(rounds)):
+            k = drawn(further, k, before, noise.mix(command.seed, time, number))
+            before += wanted.steps(further)
     assert shown is not None
     if "mask" in asked and (command.spoil or command.mask is not None):
         shown = torch.where(asked["mask"], 128 if command.spoil else 255, shown)
@@ -252,6 +288,14 @@ def _restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
         original=None if original is None else picture_files.to_rgb(original, model),
     )
     return row, [picture_files.to_bytes(one, model) for one in k]
+
+
+def _tiles(wanted: Wanted, path: Path, model: ImageToImage, size: tuple[int, int]) -> int:
+    """How many tiles a picture of (height, width) is drawn in; said where it is more than one."""
+    tiles = len(corners(size, (model.shape[1], model.shape[2]), wanted.command.overlap))
+    if tiles > 1:
+        say(f"{path}: {size[1]} x {size[0]}, in {tiles} tiles of {model.shape[2]} x {model.shape[1]} at each step")
+    return tiles
 
 
 def _half(model: ImageToImage, side: Side) -> int:

@@ -35,7 +35,7 @@ class ScheduleCommand:
     steps: int = 16
     """Denoising steps that the schedule is for."""
     images: int = 200
-    """Validation pictures (test pictures of sets without any) that are restored with each schedule."""
+    """Validation pictures (training pictures of sets without any) that are restored with each schedule."""
     task: str | None = None
     """Of a model that knows several."""
     seed: int = 0
@@ -64,8 +64,8 @@ def command(args: list[str]) -> int:
     try:
         images = load_set(config.data, "validation")
     except ValueError:  # there are none
-        images = load_set(config.data, "test")
-    images = images if len(images) else load_set(config.data, "test")
+        images = load_set(config.data, "train")
+    images = images if len(images) else load_set(config.data, "train")
     net = network(asked.features, pick_device(asked.device))
     x = images.batch(watch.chosen(images, asked.images))
     task = restoring.task_of(asked.run, model, asked.task)

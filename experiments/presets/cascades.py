@@ -97,7 +97,7 @@ def paper(data: DataConfig, steps: int, batch: int) -> TrainConfig:
     return TrainConfig(
         data=data,
         optim=OptimSettings(
-            batch=batch, learning_rate=1e-4, warmup_steps=10_000, beta2=0.999, weight_decay=0.0
+            batch=batch, learning_rate=1e-4, warmup_steps=10_000, beta2=0.999, weight_decay=0.0, grad_clip=None
         ),
         watch=WatchSettings(interval_s=3600, images=256, samples=36, sample_steps=256),
         steps=steps,

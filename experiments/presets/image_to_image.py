@@ -63,13 +63,13 @@ def regression(config: TrainConfig) -> TrainConfig:
 
 
 def paper(model: SR3Config | PaletteConfig, data: DataConfig, **optim: Any) -> TrainConfig:
-    """What the papers' rows share."""
+    """What the papers' rows share; they speak of no clipping of gradients."""
     settings = {"batch": 256, "learning_rate": 1e-4, **optim}
     return TrainConfig(
         model=model,
         data=data,
         optim=OptimSettings(
-            warmup_steps=10_000, beta2=0.999, weight_decay=0.0, ema=0.9999, **settings
+            warmup_steps=10_000, beta2=0.999, weight_decay=0.0, ema=0.9999, grad_clip=None, **settings
         ),
         watch=WatchSettings(interval_s=3600, images=256, samples=16, sample_steps=100),
         steps=1_000_000,

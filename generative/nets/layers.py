@@ -61,6 +61,18 @@ def zeroed(module: Any) -> Any:
     return module
 
 
+SILU_SQUARED = 0.3556
+"""Mean square of silu(u) for a standard normal u."""
+
+
+def of_unit_variance(module: nn.Module, mean_square: float) -> None:
+    """Draws a convolution's weights so that its output has variance 1 for inputs of that mean square."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=(module.weight[0].numel() * mean_square) ** -0.5)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
 class Embedding(nn.Module):
     """The noise level, and the class if there are any, as one vector of 4 channels.
 
@@ -130,8 +142,8 @@ class ResBlock(nn.Module):
 
     scale_shift: the embedding scales and shifts what the second GroupNorm gives (ADM). If not, it is added before the
     norm (DDPM, VDM); without a bias, since the convolution has one, and from zero. resample: both branches change size.
-    rescale_skips: the sum is divided by sqrt(2), so that its variance does not grow (SR3); the last convolution then
-    starts as any other does.
+    rescale_skips: the sum is divided by sqrt(2), so that its variance does not grow (SR3); both branches then start
+    with the variance of x, where that is 1.
     """
 
     def __init__(
@@ -160,6 +172,9 @@ class ResBlock(nn.Module):
             self.condition = zeroed(nn.Linear(embedding_channels, out_channels, bias=False))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+        if rescale_skips:
+            of_unit_variance(self.conv_2, SILU_SQUARED)
+            of_unit_variance(self.shortcut, 1.0)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x: [B, C, H, W]; embedding: [B, E]."""

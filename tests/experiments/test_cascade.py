@@ -67,6 +67,24 @@ def test_no_split_and_no_interruption_changes_a_picture(stages, tmp_path, monkey
     assert draw(stages, 7, tmp_path / "split")[-1].equal(whole[-1])
 
 
+def test_stages_of_sr3_after_a_base(stages, restorers, picture_folder, tmp_path, tandem) -> None:
+    """4 x 4 colour pictures of a base, enlarged by SR3 to 16 x 16."""
+    config = presets.get("tiny-cdm-folder8").make()
+    data = DataConfig(name="folder", path=str(picture_folder(16, 3)), holdout=0.4, reduced=(4,))
+    config = replace(config, data=data, model=replace(config.model, net=replace(config.model.net, classes=2)))
+    base = train_run("tiny-cdm-folder8", config, tmp_path, plain=True)
+    sr3 = restorers["sr3-photos64"]
+    first, second = generative.load(base), generative.load(sr3)
+    settings = [cascade.Stage(steps=2, sampler=model.sampler) for model in (first, second)]
+    small, large = cascade.draw([first, second], settings, 3, tmp_path / "drawn", seed=3)
+    label = torch.arange(3) % 2
+    options = {"steps": 2, "sampler": "ddim", "schedule": first.sampling_schedule}
+    assert small.equal(first.sample(3, seed=noise.mix(3, 0), label=label, **options))
+    assert large.equal(second.restore(small, seed=noise.mix(3, 1), draw={"steps": 2}))  # pyright: ignore
+    status, _, err = tandem("sample", stages[0], sr3, "-n", 2, "-o", tmp_path / "x.png")  # one channel, not three
+    assert (status, err.count("\n")) == (2, 1)
+
+
 def test_other_settings_never_meet(stages, tmp_path) -> None:
     draw(stages, 3, tmp_path)
     assert len(list(tmp_path.iterdir())) == 3

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+import generative
+from experiments import runs
 from experiments.simple_methods import mean_known, nearest_known, simple
+from generative import watch
+from generative.metrics import restoration
 
 QUICK = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--classifier", "none")
 
@@ -54,6 +58,37 @@ def test_every_task_has_a_simple_method(task: str, simple_name: str, restorers, 
     assert status == 0, err
     names = [row["name"] for row in json.loads((tmp_path / "restoration.json").read_text())]
     assert simple_name in names
+
+
+class Mean(torch.nn.Module):
+    """A classifier of two classes, dark and light, by the mean of a picture."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(dim=(1, 2, 3)) - 117
+        return torch.stack([-mean, mean], 1)
+
+
+def test_classes_of_answers_beside_those_of_the_originals(restorers, tandem, tmp_path) -> None:
+    torch.jit.script(Mean()).save(str(tmp_path / "mean.pt"))
+    quick = [*QUICK[:-1], tmp_path / "mean.pt"]
+    status, _, err = tandem("eval", restorers["sr3-photos64"], *quick, "--answers", 3, "--output", tmp_path)
+    assert status == 0, err
+    ours, bicubic, floor = json.loads((tmp_path / "restoration.json").read_text())
+    config = runs.read(restorers["sr3-photos64"])[1]
+    images = generative.data.load(config.data, "test")
+    originals = images.batch(watch.chosen(images, 8))
+    known = (originals["x"].double().mean((1, 2, 3)) > 117).long()
+    assert floor["accuracy"][0] == pytest.approx((known == originals["label"]).double().mean())
+    with np.load(next((tmp_path / "answers").iterdir())) as file:
+        found = torch.from_numpy(file["pictures"])
+    mine = (found[0].double().mean((1, 2, 3)) > 117).long()
+    assert ours["accuracy"][0] == pytest.approx((mine == originals["label"]).double().mean())
+    assert ours["agreement"][0] == pytest.approx((mine == known).double().mean())
+    assert floor["agreement"] is None
+    assert bicubic["inception_score"] == pytest.approx(floor["inception_score"], rel=0.05)  # the same means
+    assert 1 <= floor["inception_score"] <= 2
+    assert ours["ssim_between"][0] == pytest.approx(float(restoration.diversity(found).mean()))
+    assert bicubic["ssim_between"] is None
 
 
 def test_a_generalist_stands_beside_a_specialist(restorers, tandem, tmp_path) -> None:

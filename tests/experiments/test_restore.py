@@ -48,6 +48,20 @@ def test_an_enlarged_picture_is_the_models_own(restorers, tandem, tmp_path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out-sheet.png", "out.png"]
 
 
+def test_what_was_enlarged_is_enlarged_further(restorers, tandem, tmp_path) -> None:
+    run, source, out = restorers["sr3-photos64"], picture(tmp_path / "in.png", 4, 4), tmp_path / "out.png"
+    status, said, err = tandem("restore", run, source, "--then", run, "-o", out, "-n", 2, "--seed", 5)
+    assert status == 0, err
+    model, low = generative.load(run), torch.from_numpy(opened(source).transpose(2, 0, 1).copy())
+    draw = {"chunk": 16}
+    first = model.restore(low.expand(2, -1, -1, -1), seed=noise.mix(5, 0, 0), draw={})
+    large = model.restore(first, seed=noise.mix(5, 1, 0), draw=draw)
+    assert large.shape == (2, 3, 64, 64)
+    for name, answer in zip(("out-1.png", "out-2.png"), large, strict=True):
+        assert np.array_equal(opened(tmp_path / name), answer.permute(1, 2, 0).numpy())
+    assert "64 x 64, in 49 tiles of 16 x 16 at each step" in said
+
+
 def test_several_answers_differ_and_do_not_depend_on_their_number(restorers, tandem, tmp_path) -> None:
     source = picture(tmp_path / "in.png", 4, 4)
     assert tandem("restore", restorers["sr3-photos64"], source, "-o", tmp_path / "a.png", "-n", 3)[0] == 0
@@ -240,6 +254,9 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
         ([sr3, source, "-n", 0], "--n must be from 1 to 64, got 0"),
         ([sr3, source, "--overlap", 1.5], "overlap must be from 0 to 0.9, got 1.5"),
         ([sr3, source, "--label", "cat"], "--label 'cat' has no meaning here"),
+        ([sr3, source, "--then", restorers["palette-uncrop64"]], "--then is for models that enlarge"),
+        ([restorers["palette-uncrop64"], source, "--then", sr3], "--then is for models that enlarge"),
+        ([sr3, source, "--then", trained], "--then is for models that enlarge"),
         ([sr3, source, "--spoil", "--reference", source], "leave --reference and --mask out"),
         ([sr3, source, "--output", pipe], "it is there and no regular file"),
     ):

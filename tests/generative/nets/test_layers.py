@@ -127,6 +127,18 @@ def test_residual_block_starts_as_its_shortcut(scale_shift: bool) -> None:
     assert torch.equal(block(x, embedding), block.shortcut(x))
 
 
+@pytest.mark.parametrize("scale_shift", [True, False])
+def test_rescaled_sums_keep_the_variance(scale_shift: bool) -> None:
+    """Eight residual blocks, every other one with a new number of channels, at the start of training."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 64, 16, 16)
+    for out_channels in (64, 96, 96, 64, 64, 96, 96, 64):
+        block = ResBlock(x.shape[1], out_channels, 512, scale_shift=scale_shift, rescale_skips=True)
+        with torch.no_grad():
+            x = block(x, torch.zeros(4, 512))
+        assert 0.85 < float(x.var()) < 1.15
+
+
 def test_resampling_inside_a_block() -> None:
     x, embedding = torch.arange(16.0).view(1, 1, 4, 4).repeat(1, 2, 1, 1), torch.zeros(1, 4)
     down = ResBlock(2, 2, 4, resample="down")(x, embedding)

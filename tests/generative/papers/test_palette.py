@@ -114,3 +114,15 @@ def test_what_cannot_be_asked() -> None:
             made.restore(x, **asked)
     with pytest.raises(ValueError, match="Palette needs RGB pictures of 256 levels, got 1 channels of 17"):
         Palette(PaletteConfig(net=NET), (1, 8, 8), 17)
+
+
+def test_the_papers_settings() -> None:
+    """Sec 4 and App B: L2, 2,000 betas in training and 1,000 other ones in sampling, a batch of 1,024."""
+    config = image_to_image.palette_row(("colorize",))
+    model, optim = config.model, config.optim
+    assert isinstance(model, PaletteConfig)
+    assert (model.power, model.prediction, model.variance, model.inference_steps) == (2, "eps", 1.0, 1000)
+    for schedule, betas in ((model.schedule, (2000, 1e-6, 1e-2)), (model.inference, (1000, 1e-4, 0.09))):
+        assert schedule is not None
+        assert (schedule.kind, schedule.beta_steps, schedule.beta_start, schedule.beta_end) == ("betas", *betas)
+    assert (optim.batch, optim.learning_rate, optim.warmup_steps, optim.grad_clip) == (1024, 1e-4, 10_000, None)

@@ -59,3 +59,17 @@ def test_the_papers_networks_have_the_papers_sizes(make, side: int, paper: float
     count = sum(parameter.numel() for parameter in made.parameters())
     assert abs(count / paper - 1) < 0.05
     assert abs(count / measured - 1) < 0.005
+
+
+def test_the_papers_settings() -> None:
+    """Sec 2.1 to 2.4 and 3: L1, betas of training, large variance, batch, rate, warm-up; dropout for faces at 128."""
+    config = image_to_image.faces1024()
+    model, optim = config.model, config.optim
+    assert isinstance(model, SR3Config)
+    assert (model.power, model.prediction, model.variance) == (1, "eps", 1.0)
+    schedule = model.schedule
+    assert (schedule.kind, schedule.beta_steps, schedule.beta_start, schedule.beta_end) == ("betas", 2000, 1e-6, 1e-2)
+    assert (optim.batch, optim.learning_rate, optim.warmup_steps, optim.grad_clip) == (256, 1e-4, 10_000, None)
+    rows = (image_to_image.faces128, image_to_image.imagenet256, image_to_image.faces512, image_to_image.faces1024)
+    assert [row().model.net.dropout for row in rows] == [0.2, 0, 0, 0]
+    assert [row().model.low for row in rows] == [16, 64, 64, 256]  # pyright: ignore
