@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 
 import pytest
 import torch
 from torch import Tensor
 
-from generative.batches import Batches, Order, augment
+from generative.batches import Batches, Order, augment, prepared
 from generative.config import OptimSettings, TrainConfig
 from generative.data.config import DataConfig
+from generative.papers.palette import PaletteConfig
+from generative.pixels import scale
 
 
 class Numbers:
@@ -74,6 +77,22 @@ def test_error_in_the_reader_is_told():
     broken.at(1)  # was read before
     with pytest.raises(ZeroDivisionError):
         broken.at(2)
+
+
+def test_what_is_spoiled_is_the_same_for_any_split_and_new_at_every_step():
+    x = torch.randint(0, 256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    config = TrainConfig(model=PaletteConfig(tasks=("inpaint",)), optim=OptimSettings(batch=4), seed=3)
+    whole = prepared({"x": x}, config, 5, slice(0, 4))
+    assert set(whole) == {"x", "image", "mask"}
+    parts = [prepared({"x": x[rows]}, config, 5, rows) for rows in (slice(0, 1), slice(1, 4))]
+    for name, value in whole.items():
+        assert torch.cat([part[name] for part in parts]).equal(value)
+    known = (whole["mask"] == 0).expand_as(whole["image"])
+    assert torch.equal(whole["image"][known], scale(whole["x"], 256)[known])
+    masks = [prepared({"x": x}, config, step, slice(0, 4))["mask"] for step in range(6)]
+    assert all(not a.equal(b) for a, b in combinations(masks, 2))
+    holes = [prepared({"x": x}, config, step, slice(0, 4))["image"] for step in range(6)]
+    assert all(not a.equal(b) for a, b in combinations(holes, 2))
 
 
 def test_empty_set():

@@ -232,3 +232,10 @@ def test_a_stage_before_that_stops_at_once_hands_over_noise() -> None:
     sources = noise.per_example(noise.mix(0, noise.SAMPLES), range(50))
     z = noise.normal(sources, (50, 1, 1, 1), device="cpu", dtype=torch.float32)
     assert told["image"].mean((1, 2, 3)).allclose(z.flatten(), atol=1e-6)
+
+
+def test_the_network_hears_of_no_level_beyond_its_own() -> None:
+    stage = model(CascadeStage)
+    ends = stage.config.schedule.log_snr_min, stage.config.schedule.log_snr_max
+    far = torch.tensor([ends[0] - 50, 0.0, ends[1] + 50])
+    assert stage.handed(torch.zeros(3, 3, 4, 4), far)["level"].tolist() == [ends[0], 0.0, ends[1]]
