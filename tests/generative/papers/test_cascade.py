@@ -235,7 +235,7 @@ def test_a_stage_before_that_stops_at_once_hands_over_noise() -> None:
 
 
 def test_the_network_hears_of_no_level_beyond_its_own() -> None:
-    stage = model(CascadeStage)
-    ends = stage.config.schedule.log_snr_min, stage.config.schedule.log_snr_max
+    made = stage()
+    ends = made.config.schedule.log_snr_min, made.config.schedule.log_snr_max
     far = torch.tensor([ends[0] - 50, 0.0, ends[1] + 50])
-    assert stage.handed(torch.zeros(3, 3, 4, 4), far)["level"].tolist() == [ends[0], 0.0, ends[1]]
+    assert made.handed(torch.zeros(3, 1, 1, 1), far)["level"].tolist() == [ends[0], 0.0, ends[1]]
