@@ -7,6 +7,7 @@ this class alone.
 import hashlib
 import math
 from abc import ABC, abstractmethod
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +24,20 @@ from generative.samplers import SAMPLERS, Callback, levels
 from generative.schedules import Schedule, ScheduleConfig
 
 NetConfig = VDMUNetConfig | UNetConfig
+
+
+def stated(config: Any) -> Any:
+    """What a configuration says beyond the defaults of its class: an option that a later version adds changes nothing
+    for those who do not use it."""
+    if not is_dataclass(config):
+        return config
+    said = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if default is MISSING or value != default:
+            said.append((field.name, stated(value)))
+    return type(config).__name__, tuple(said)
 
 
 class PictureModel(nn.Module, ABC):
@@ -81,7 +96,7 @@ class PictureModel(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """A hash of what decides samples: the configuration and the weights."""
-        digest = hashlib.sha256(repr((self.config, self.shape, self.num_levels)).encode())
+        digest = hashlib.sha256(repr((stated(self.config), self.shape, self.num_levels)).encode())
         for name, value in sorted(self.state_dict().items()):
             digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
