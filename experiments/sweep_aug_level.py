@@ -34,6 +34,8 @@ EXAMPLE = "tandem sweep aug-level runs/cdm-mnist8/TIME-0 runs/cdm-mnist8-32/TIME
 
 COLUMNS = 8
 """Pictures of each level that are shown."""
+REAL = 5000
+"""Test pictures that samples are compared with, at most, evenly spread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ def command(args: list[str]) -> int:
     config = configs.from_json(last.meta["config"])
     test, train = load_set(config.data, "test"), load_set(config.data, "train")
     net = network(asked.features, pick_device(asked.device))
-    real = test.batch(watch.chosen(test, None))
+    real = test.batch(watch.chosen(test, REAL))
     known = train.batch(watch.chosen(train, asked.samples))
     judged = _Judge(net, real, last.num_levels, asked.accuracy_score and bool(last.config.net.classes), asked.device)
     rows, shown = [], []
