@@ -76,7 +76,8 @@ def parse_distill(args: list[str]) -> tuple[Path | None, DistillCommand]:
 
 
 def defaults(teacher: str) -> ChainConfig:
-    """The chain of a teacher: as its preset has it, or batches as in training, steps a third as large. Raises ValueError."""
+    """The chain of a teacher: as its preset has it, or batches as in training, steps a third as large. Raises
+    ValueError."""
     model = generative.load(teacher)
     trained = configs.from_json(model.meta["config"])
     plain, own = ChainConfig(), CHAINS.get(_preset(teacher), {})
