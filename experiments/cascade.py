@@ -26,7 +26,7 @@ from experiments.restoring import check_level
 from generative import noise
 from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
-from generative.papers.cascade import CascadeStage, check_fits
+from generative.papers.cascade import CascadeStage, check_fits, check_truncated, truncated
 
 BLOCK = 64
 """Pictures in a file."""
@@ -39,14 +39,19 @@ class Stage:
     steps: int
     sampler: str
     level: float = 0.0
-    """s of the noise that is added to what it enlarges."""
+    """s of the noise on what it enlarges."""
+    truncated: bool = False
+    """The base stops at that noise and hands over what it has (Sec 3.2); else its picture is noised again (Sec 3.3).
+    Of the stage after the base alone."""
 
 
-def check(models: Sequence[PictureModel], levels: Sequence[float] = ()) -> None:
-    """Raises ValueError for models that are no cascade, and levels that the stages after the first were not trained
-    for."""
+def check(models: Sequence[PictureModel], levels: Sequence[float] = (), truncated: bool = False) -> None:
+    """Raises ValueError for models that are no cascade, and levels, or a truncated base, that the stages after the
+    first were not trained for."""
     for before, stage in pairwise(models):
         check_fits(before, stage)
+    if truncated:
+        check_truncated(models[1])
     for stage, level in zip(models[1:], levels, strict=False):
         assert isinstance(stage, ImageToImage)
         check_level(stage, level)
@@ -66,7 +71,9 @@ def draw(
     Args: label: class of all pictures; each class in turn if None. Raises: ValueError for stages that do not fit, or
     files that are damaged.
     """
-    check(models, [stage.level for stage in stages[1:]])
+    if any(stage.truncated for stage in (*stages[:1], *stages[2:])):
+        raise ValueError("only the stage after the base takes what the base left unfinished")
+    check(models, [stage.level for stage in stages[1:]], any(stage.truncated for stage in stages))
     drawn: list[Tensor] = []
     key = ""
     for number, (model, stage) in enumerate(zip(models, stages, strict=True)):
@@ -81,7 +88,9 @@ def draw(
             blocks = []
             for first in range(0, n, BLOCK):
                 given = drawn[-1][first : first + BLOCK] if drawn else None
-                blocks.append(_block(place, model, stage, first, min(BLOCK, n - first), seed, number, label, given))
+                before = (models[0], stages[0]) if stage.truncated else None
+                options = {"number": number, "label": label, "given": given, "before": before}
+                blocks.append(_block(place, model, stage, first, min(BLOCK, n - first), seed, **options))
                 progress.update(first + len(blocks[-1]))
         drawn.append(torch.cat(blocks))
     return drawn
@@ -95,10 +104,11 @@ def labels_of(model: PictureModel, first: int, n: int, label: int | None) -> Ten
 
 
 def _block(
-    place: Path, model: PictureModel, stage: Stage, first: int, n: int, seed: int, number: int, label: int | None,
-    given: Tensor | None,
+    place: Path, model: PictureModel, stage: Stage, first: int, n: int, seed: int, *, number: int, label: int | None,
+    given: Tensor | None, before: tuple[PictureModel, Stage] | None,
 ) -> Tensor:  # fmt: skip
-    """Pictures `first` to first + n - 1 of a stage: from their file, or drawn and kept."""
+    """Pictures `first` to first + n - 1 of a stage: from their file, or drawn and kept. before: the base, of a stage
+    that has it stop early."""
     path = place / f"{first:012d}.npz"
     if path.exists():
         with reading(path, "pictures of a stage (remove it to have them drawn anew)"):
@@ -110,7 +120,12 @@ def _block(
             return torch.from_numpy(found[:n])
     options: dict[str, Any] = {"steps": stage.steps, "sampler": stage.sampler}
     classes, mixed = labels_of(model, first, n, label), noise.mix(seed, number)
-    if given is None:
+    if before is not None:
+        base, how = before
+        asked = {"steps": how.steps, "sampler": how.sampler, "seed": noise.mix(seed, 0), "first": first}
+        cond = truncated(base, model, n, stage.level, label=labels_of(base, first, n, label), **asked)  # pyright: ignore
+        made = model.draw(cond, seed=mixed, first=first, **options)  # pyright: ignore
+    elif given is None:
         options["schedule"] = model.sampling_schedule
         made = model.sample(n, seed=mixed, first=first, label=classes, **options)
     else:

@@ -52,6 +52,8 @@ class SampleCommand:
     """Where the grid goes, a .png; small pictures are enlarged."""
     levels: tuple[float, ...] = ()
     """Of a cascade: s of the noise that each stage after the first adds to what it enlarges; 0 if omitted."""
+    truncated: bool = False
+    """Of a cascade: the base stops at the first of those levels, instead of being noised again."""
     store: Path | None = None
     """Of a cascade: where every stage's pictures are kept, so that a later call goes on; OUTPUT-stages if omitted."""
     npz: Path | None = None
@@ -91,7 +93,7 @@ def _cascade(command: SampleCommand) -> int:
     levels = command.levels or (0.0,) * (len(models) - 1)
     if len(levels) != len(models) - 1:
         raise ValueError(f"--levels needs one number for each stage after the first, {len(models) - 1}, got {levels}")
-    cascade.check(models, levels)
+    cascade.check(models, levels, command.truncated)
     if command.schedule is not None:
         raise ValueError("--schedule is for a single model")
     for path in filter(None, (command.output, command.npz)):
@@ -99,9 +101,12 @@ def _cascade(command: SampleCommand) -> int:
     label = labels(command.label, 1, models[0])
     store = command.store or command.output.with_name(f"{command.output.stem}-stages")
     stages = [
-        cascade.Stage(steps=command.steps or model.steps, sampler=command.sampler or model.sampler, level=level)
-        for model, level in zip(models, (0.0, *levels), strict=True)
-    ]
+        cascade.Stage(
+            steps=command.steps or model.steps, sampler=command.sampler or model.sampler, level=level,
+            truncated=command.truncated and number == 1,
+        )
+        for number, (model, level) in enumerate(zip(models, (0.0, *levels), strict=True))
+    ]  # fmt: skip
     chosen = None if command.label is None else int(label[0])
     drawn = cascade.draw(models, stages, command.n, store, seed=command.seed, label=chosen)
     _write(command, models[-1], drawn[-1].numpy(), f"{len(models)} stages")
@@ -127,8 +132,8 @@ def _check_room(n: int, model: "PictureModel") -> None:
 def _check(command: SampleCommand) -> None:
     if not command.runs:
         raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
-    if len(command.runs) == 1 and (command.levels or command.store):
-        raise ValueError("--levels and --store are for a cascade: name its runs, the smallest first")
+    if len(command.runs) == 1 and (command.levels or command.store or command.truncated):
+        raise ValueError("--levels, --truncated and --store are for a cascade: name its runs, the smallest first")
     for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
         value = getattr(command, name)
         if value is not None and value < least:

@@ -48,6 +48,8 @@ class AugLevelCommand:
     """s of the noise, from 0 (next to none) to 1."""
     before: tuple[float, ...] = ()
     """Levels of the stages between the first and the last; 0 if omitted."""
+    truncated: bool = False
+    """The base stops at each level and hands over what it has, instead of being noised again: for two runs."""
     samples: int = 1000
     """Pictures at each level."""
     steps: int | None = None
@@ -74,8 +76,9 @@ class Row:
     kid_blocks: tuple[float, ...]
     """KID against real pictures, in blocks that hold the pictures with the same numbers at every level."""
     fid: float
-    consistency: float
-    """Mean square of the difference between reduced pictures and what they were made of, in 1e-5."""
+    consistency: float | None
+    """Mean square of the difference between reduced pictures and what they were made of, in 1e-5; None where that
+    was never finished."""
     accuracy_score: float | None
 
     @property
@@ -94,7 +97,7 @@ def command(args: list[str]) -> int:
     )
     _check(asked)
     models = [generative.load(run, pick_device(asked.device)) for run in asked.runs]
-    cascade.check(models, asked.before)
+    cascade.check(models, asked.before, asked.truncated)
     last = models[-1]
     if not isinstance(last, CascadeStage) or last.config.augmentation != "gaussian":
         raise ValueError(f"{asked.runs[-1]} was not trained with Gaussian noise on what it enlarges: it has no levels")
@@ -111,7 +114,8 @@ def command(args: list[str]) -> int:
     for level in asked.levels:
         stages, store = _stages(asked, models, level), asked.output / "stages"
         *_, given, made = cascade.draw(models, stages, asked.samples, store, seed=asked.seed)
-        row = judged.row(level, made, given, cascade.labels_of(last, 0, asked.samples, None))
+        labels = cascade.labels_of(last, 0, asked.samples, None)
+        row = judged.row(level, made, None if asked.truncated else given, labels)
         rows.append(row)
         shown.append(made[:COLUMNS])
         say(f"level {level:g}: KID {row.kid:.5f} ± {row.kid_se:.5f}, FID {row.fid:.2f}")
@@ -127,6 +131,8 @@ def _check(asked: AugLevelCommand) -> None:
         raise ValueError(f"--levels must be numbers from 0 to 1, got {asked.levels}")
     if len(asked.before) not in (0, len(asked.runs) - 2):
         raise ValueError(f"--before needs {len(asked.runs) - 2} levels, got {len(asked.before)}")
+    if asked.truncated and len(asked.runs) > 2:
+        raise ValueError("--truncated is for a base and one stage: only a base stops early")
     if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not 1 <= (asked.steps or 1) <= 1_000_000:
         raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps from 1 to 1,000,000")
 
@@ -134,9 +140,12 @@ def _check(asked: AugLevelCommand) -> None:
 def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) -> list[cascade.Stage]:
     levels = (0.0, *(asked.before or (0.0,) * (len(models) - 2)), level)
     return [
-        cascade.Stage(steps=asked.steps or model.steps, sampler=asked.sampler or model.sampler, level=one)
-        for model, one in zip(models, levels, strict=True)
-    ]
+        cascade.Stage(
+            steps=asked.steps or model.steps, sampler=asked.sampler or model.sampler, level=one,
+            truncated=asked.truncated and number == 1,
+        )
+        for number, (model, one) in enumerate(zip(models, levels, strict=True))
+    ]  # fmt: skip
 
 
 class _Judge:
@@ -156,7 +165,7 @@ class _Judge:
                     made, labels, self.real["x"], self.real["label"], num_levels=self.num_levels,
                     device=pick_device(self.device), progress=progress.update,
                 )  # fmt: skip
-        missed = 0.0 if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
+        missed = None if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
         found = fid.fid(features, self.features)
         return Row(level=level, kid_blocks=blocks, fid=found, consistency=missed, accuracy_score=score)
 
@@ -170,7 +179,7 @@ def _write(
     scored = rows[0].accuracy_score is not None
     head = ["level s", "KID", "FID", "consistency, 1e-5", *(["accuracy score"] if scored else [])]
     lines = [_line(f"{row.level:g}", row, scored) for row in rows]
-    lines.append(_line("real training pictures", floor, scored, floor=True))
+    lines.append(_line("real training pictures", floor, scored))
     best = min(rows, key=lambda row: row.kid)
     none = min(rows, key=lambda row: row.level)
     gap, se = blocks_mean([b - a for a, b in zip(best.kid_blocks, none.kid_blocks, strict=True)])
@@ -180,11 +189,11 @@ def _write(
         f"{len(rows)} levels was chosen on these very pictures)."
     )
     text = (
-        f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level from one set of base pictures, seed "
+        f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
         f"{asked.seed}; {net}. KID ± its standard error over blocks.\n\n{tables.markdown(head, lines)}\n{verdict}\n\n"
         f"![curve](curve.png)\n\npictures.png: what was enlarged, then a row for each level.\n\n"
         f"`tandem sweep aug-level {' '.join(asked.runs)} --levels {' '.join(f'{level:g}' for level in asked.levels)} "
-        f"--samples {asked.samples} --seed {asked.seed}`\n"
+        f"--samples {asked.samples} --seed {asked.seed}{' --truncated' * asked.truncated}`\n"
     )
     files.write_text(output / "aug-level.md", text)
     files.write_text(output / "aug-level.json", json.dumps([asdict(row) for row in [*rows, floor]], indent=2))
@@ -195,8 +204,13 @@ def _write(
     say(f"{verdict}\n{output / 'aug-level.md'}, curve.png and pictures.png beside it")
 
 
-def _line(name: str, row: Row, scored: bool, floor: bool = False) -> list[str]:
-    cells = [name, f"{row.kid:.5f} ± {row.kid_se:.5f}", f"{row.fid:.2f}", "-" if floor else f"{row.consistency:.1f}"]
+def _how(asked: AugLevelCommand) -> str:
+    return "the base stopped at it" if asked.truncated else "from one set of base pictures that are noised again"
+
+
+def _line(name: str, row: Row, scored: bool) -> list[str]:
+    missed = "-" if row.consistency is None else f"{row.consistency:.1f}"
+    cells = [name, f"{row.kid:.5f} ± {row.kid_se:.5f}", f"{row.fid:.2f}", missed]
     return [*cells, f"{row.accuracy_score:.3f}"] if scored else cells
 
 
@@ -209,18 +223,19 @@ def figure(path: Path, rows: list[Row], floor: Row) -> None:
 
     drawing = Figure(figsize=(6.6, 4.2), layout="constrained")
     axes = drawing.subplots()
-    other = axes.twinx()
     levels = [row.level for row in rows]
     axes.errorbar(
         levels, [row.kid for row in rows], [1.96 * row.kid_se for row in rows], marker="o", capsize=3, label="KID"
     )
     axes.axhline(floor.kid, color="grey", linestyle=":", label="KID of real training pictures")
-    other.plot(levels, [row.consistency for row in rows], "s--", color="C1", label="consistency error")
     axes.set(xlabel="s: noise on what the last stage enlarges", ylabel="KID (lower is better), 95% interval")
-    other.set_ylabel("mean square difference to it, 1e-5", color="C1")
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    other.set_ylim(bottom=0)
-    handles = [handle for one in (axes, other) for handle in one.get_legend_handles_labels()[0]]
+    handles = axes.get_legend_handles_labels()[0]
+    if missed := [row.consistency for row in rows if row.consistency is not None]:
+        other = axes.twinx()
+        handles += other.plot(levels, missed, "s--", color="C1", label="consistency error")
+        other.set_ylabel("mean square difference to it, 1e-5", color="C1")
+        other.set_ylim(bottom=0)
     axes.legend(handles=handles, frameon=False)
     with files.whole(path) as temporary:
         drawing.savefig(temporary, format="png", dpi=130, metadata={"Software": None})

@@ -176,8 +176,7 @@ def truncated(
     Raises: ValueError for stages that do not fit, and a level outside the trained ones.
     """
     check_fits(base, stage)
-    if stage.config.augmentation != "gaussian" or stage.config.noise_at != "lowres":
-        raise ValueError("only a stage with Gaussian noise at the small size takes what another left unfinished")
+    check_truncated(stage)
     stage.check_level(level)
     stop = float(stage.augmentation(torch.tensor([level], dtype=torch.float64)))
     schedule = base.sampling_schedule
@@ -192,6 +191,13 @@ def truncated(
         with evaluating(base):
             z = SAMPLERS[sampler](denoise, z, log_snrs, cond=base.condition(label, n), generator=sources)
     return stage.handed(z, log_snrs[-1].expand(n)) | (stage.condition(label, n) or {})
+
+
+def check_truncated(stage: PictureModel) -> None:
+    """Raises ValueError unless `stage` takes what the one before left unfinished."""
+    config = stage.config
+    if not isinstance(config, CascadeConfig) or (config.augmentation, config.noise_at) != ("gaussian", "lowres"):
+        raise ValueError("only a stage with Gaussian noise at the small size takes what another left unfinished")
 
 
 def check_fits(before: PictureModel, stage: PictureModel) -> None:

@@ -14,6 +14,7 @@ from experiments import cascade, presets
 from experiments.train import train_run
 from generative import noise
 from generative.data import DataConfig
+from generative.papers.cascade import CascadeStage
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,34 @@ def test_no_split_and_no_interruption_changes_a_picture(stages, tmp_path, monkey
     model = type(generative.load(stages[0]))
     monkeypatch.setattr(model, "sample", never)
     assert draw(stages, 7, tmp_path / "split")[-1].equal(whole[-1])
+
+
+def test_a_base_that_stops_early(stages, tandem, tmp_path) -> None:
+    """At s = 1 it does not begin: what is enlarged is the noise that it starts from, whatever it would have drawn."""
+    args = ["sample", *stages, "-n", 3, "--steps", 2, "--levels", 1, 0, "--truncated", "-o", tmp_path / "grid.png"]
+    status, _, err = tandem(*args)
+    assert status == 0, err
+    about = {json.loads((p / "about.json").read_text())["stage"]: p for p in (tmp_path / "grid-stages").iterdir()}
+    middle = np.load(about[1] / f"{0:012d}.npz")["pictures"]
+    first, second, _ = (generative.load(run) for run in stages)
+    sources = noise.per_example(noise.mix(noise.mix(0, 0), noise.SAMPLES), range(3))
+    z = noise.normal(sources, (3, *first.shape), device="cpu", dtype=torch.float32)
+    assert isinstance(second, CascadeStage)
+    level = second.augmentation(torch.ones(3, dtype=torch.float64))
+    cond = second.handed(z, level) | {"label": torch.arange(3) % 2}
+    by_hand = second.draw(cond, steps=2, seed=noise.mix(0, 1))
+    assert torch.from_numpy(middle).equal(by_hand)
+    settings = [cascade.Stage(steps=2, sampler="ddim", truncated=True)] * 2
+    with pytest.raises(ValueError, match="only the stage after the base takes what"):
+        cascade.draw([first, second], settings, 3, tmp_path)
+
+
+def test_the_curve_of_a_base_that_stops_early(stages, tandem, tmp_path) -> None:
+    args = ["sweep", "aug-level", *stages[:2], "--truncated", "--levels", 0, 0.5, "--samples", 12, "--steps", 2]
+    status, _, err = tandem(*args, "--features", "random", "--no-accuracy-score", "--output", tmp_path)
+    assert status == 0, err
+    assert [row["consistency"] for row in json.loads((tmp_path / "aug-level.json").read_text())] == [None] * 3
+    assert "the base stopped at it" in (tmp_path / "aug-level.md").read_text()
 
 
 def test_stages_of_sr3_after_a_base(stages, restorers, picture_folder, tmp_path, tandem) -> None:
@@ -136,8 +165,10 @@ def test_what_is_no_cascade(stages, restorers, tandem, tmp_path) -> None:
             "--levels needs one number for each stage after the first, 1",
         ),
         (["sample", first, second, "--levels", 2], "level must be from 0 to 1.0, what training went to, got 2.0"),
-        (["sample", first, "--levels", 0.1], "--levels and --store are for a cascade"),
+        (["sample", first, "--levels", 0.1], "--levels, --truncated and --store are for a cascade"),
         (["sample", first, second, "--schedule", "own"], "--schedule is for a single model"),
+        (["sample", first, "--truncated"], "--levels, --truncated and --store are for a cascade"),
+        (["sweep", "aug-level", *stages, "--truncated"], "--truncated is for a base and one stage"),
         (["sample", first, second, "--label", "blue"], "label 'blue' does not exist"),
         (["sweep", "aug-level", first], "a cascade has two runs or more"),
         (["sweep", "aug-level", first, second, "--levels", 3], "--levels must be numbers from 0 to 1"),
