@@ -42,6 +42,9 @@ class RestorationEvalCommand:
     """Runs of the same task on the same pictures: a diffusion model, its regression baseline, a generalist."""
     task: Literal["colorize", "inpaint", "uncrop", "jpeg", "upscale"] | None = None
     """What they are asked to do; the first one's own task if it has one."""
+    degradation: str | None = None
+    """One of Palette's tests: freeform or centre (inpaint), right (uncrop), q5, q10 or q20 (jpeg); as drawn in training
+    if omitted."""
     images: int = 1000
     """Test pictures, evenly spread; all if there are fewer."""
     answers: int = 1
@@ -104,6 +107,8 @@ def eval_command(args: list[str]) -> int:
         judge.score(FLOOR, asked.originals),
     ]
     said = f"tandem eval {' '.join(command.runs)} --task {task} --images {command.images} --seed {command.seed}"
+    if command.degradation is not None:
+        said += f" --degradation {command.degradation}"
     restoration_page.write(output, said, judge, rows, {**{name: x[0] for name, x in made.items()}, **simple})
     return 0
 
@@ -206,7 +211,7 @@ def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage,
     if len(chosen) < FEWEST:
         raise ValueError(f"{images.name} has {len(images)} test pictures: too few for a table, which needs {FEWEST}")
     batch, names = images.batch(chosen), images.groups()
-    given, mask = restoring.spoiled(first, task, batch["x"], command.seed)
+    given, mask = restoring.spoiled(first, task, batch["x"], command.seed, how=command.degradation)
     groups = [names[i] for i in chosen.tolist()]
     return Asked(
         task=task, originals=batch["x"], label=batch["label"], classes=len(images.classes), groups=groups, given=given,

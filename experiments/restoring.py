@@ -8,6 +8,7 @@ from torch import Tensor
 
 from experiments.progress import Steps
 from generative import noise
+from generative.degradations import EVALUATED, TASKS
 from generative.image_to_image import ImageToImage
 from generative.papers.cascade import CascadeStage
 from generative.papers.palette import MASKED, Palette, degrade
@@ -42,13 +43,19 @@ def check_level(model: ImageToImage, level: float) -> None:
         )
 
 
-def spoiled(model: ImageToImage, task: str, x: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Tensor | None]:
+def spoiled(
+    model: ImageToImage, task: str, x: Tensor, seed: int, first: int = 0, how: str | None = None
+) -> tuple[Tensor, Tensor | None]:
     """(what a person would see, uint8 [N, C, h, w] with 0 in holes; the holes [N, 1, H, W], or None) of intact pictures
-    x [N, C, H, W], as in training. Picture i depends on (seed, first + i) alone."""
+    x [N, C, H, W], as in training or, by name, as in Palette's tables. Picture i depends on (seed, first + i) alone.
+    Raises ValueError for a name that the task does not have."""
+    known = EVALUATED.get(task, {}) if isinstance(model, Palette) else {}
+    if how is not None and how not in known:
+        raise ValueError(f"{task} has no degradation {how!r}; allowed: {', '.join(known) or 'none, leave it out'}")
     if not isinstance(model, Palette):
         return reduced(x, model.shape[1] // model.factor, model.num_levels), None
     sources = noise.per_example(noise.mix(seed, noise.DEGRADATION), range(first, first + len(x)))
-    found = degrade(x, (task,), sources)
+    found = degrade(x, (task,), sources, TASKS if how is None else {task: known[how]})
     if task in MASKED:
         return torch.where(found["mask"] > 0, 0, x), found["mask"]
     return model.levels(found["image"]), None

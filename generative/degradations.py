@@ -133,6 +133,44 @@ class Strokes:
         return mask.copy()  # without a step backwards, which torch does not take
 
 
+@dataclass(frozen=True, kw_only=True)
+class FreeForm:
+    """A free-form hole that covers a share of the picture: strokes are drawn anew until one does."""
+
+    least: float = 0.2
+    most: float = 0.3
+
+    def __call__(self, k: np.ndarray, rng: np.random.Generator) -> Spoiled:
+        """Raises ValueError for pictures of so few pixels that no strokes cover that much of them."""
+        for _ in range(1000):
+            mask = Strokes().mask(k.shape[1], k.shape[2], rng)
+            if self.least <= mask.mean() <= self.most:
+                return hidden(k, mask)
+        size = f"{k.shape[2]} x {k.shape[1]}"
+        raise ValueError(f"a picture of {size} is too small for holes of {self.least:.0%} to {self.most:.0%}")
+
+
+@dataclass(frozen=True)
+class Centre:
+    """A hole of half the sides in the middle."""
+
+    def __call__(self, k: np.ndarray, rng: np.random.Generator) -> Spoiled:
+        mask = np.zeros(k.shape[1:], bool)
+        top, left = ((n - n // 2) // 2 for n in mask.shape)
+        mask[top : top + k.shape[1] // 2, left : left + k.shape[2] // 2] = True
+        return hidden(k, mask)
+
+
+@dataclass(frozen=True)
+class RightHalf:
+    """The right half is hidden."""
+
+    def __call__(self, k: np.ndarray, rng: np.random.Generator) -> Spoiled:
+        mask = np.zeros(k.shape[1:], bool)
+        mask[:, -(k.shape[2] // 2) :] = True
+        return hidden(k, mask)
+
+
 @dataclass(frozen=True)
 class Inpaint:
     """A hole: free-form six times in ten, else rectangles. Never both."""
@@ -174,4 +212,10 @@ TASKS: dict[str, Degradation] = {
     "uncrop": Uncrop(),
     "jpeg": Jpeg(),
 }
-"""Palette's tasks by name."""
+"""Palette's tasks by name, as it trains them."""
+EVALUATED: dict[str, dict[str, Degradation]] = {
+    "inpaint": {"freeform": FreeForm(), "centre": Centre()},
+    "uncrop": {"right": RightHalf()},
+    "jpeg": {f"q{quality}": Jpeg(low=quality, high=quality) for quality in (5, 10, 20)},
+}
+"""Those that its tables are measured on (Tables 3 to 6), by task."""

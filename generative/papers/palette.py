@@ -10,6 +10,7 @@ in sampling, and in sampling x0_hat's known pixels are replaced by the known one
 fills a hole in the condition is drawn apart from the noise of z.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from generative import noise
-from generative.degradations import TASKS, grey
+from generative.degradations import TASKS, Degradation, grey
 from generative.image_to_image import ImageToImage, ImageToImageConfig
 from generative.noise import Source
 from generative.pixels import scale
@@ -53,7 +54,9 @@ class PaletteConfig(ImageToImageConfig):
         return degrade(k, self.tasks, source)
 
 
-def degrade(k: Tensor, tasks: tuple[str, ...], source: Source) -> dict[str, Tensor]:
+def degrade(
+    k: Tensor, tasks: Sequence[str], source: Source, degradations: Mapping[str, Degradation] = TASKS
+) -> dict[str, Tensor]:
     """ "image" [B, C, H, W] in (-1, 1), with noise in holes, and "mask" [B, 1, H, W], 1 where pixels are hidden (all of
     them in tasks without a hole), of pictures k uint8 [B, C, H, W] of 256 levels. Picture i depends on its own row of
     random numbers."""
@@ -62,7 +65,7 @@ def degrade(k: Tensor, tasks: tuple[str, ...], source: Source) -> dict[str, Tens
     images, masks = [], []
     for picture, (which, seed), noisy in zip(k.cpu().numpy(), draws.tolist(), fill, strict=True):
         rng = np.random.Generator(np.random.PCG64(int(seed * 2**53)))
-        spoiled, mask = TASKS[tasks[int(which * len(tasks))]](picture, rng)
+        spoiled, mask = degradations[tasks[int(which * len(tasks))]](picture, rng)
         hole = torch.ones(1, *k.shape[2:]) if mask is None else torch.from_numpy(mask)[None].float()
         images.append(filled(scale(torch.from_numpy(spoiled), 256), hole if mask is not None else None, noisy))
         masks.append(hole)

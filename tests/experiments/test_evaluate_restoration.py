@@ -9,8 +9,10 @@ import torch
 
 import generative
 from experiments import runs
+from experiments.restoring import spoiled
 from experiments.simple_methods import mean_known, nearest_known, simple
 from generative import watch
+from generative.degradations import compressed
 from generative.metrics import restoration
 
 QUICK = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--classifier", "none")
@@ -111,6 +113,18 @@ def test_a_generalist_stands_beside_a_specialist(restorers, tandem, tmp_path) ->
     assert rows[0]["psnr"] == rows[1]["psnr"]  # the same weights
 
 
+def test_the_paper_s_own_tests(restorers, tandem, tmp_path) -> None:
+    args = ["eval", restorers["palette-all64"], "--task", "jpeg", "--degradation", "q5", *QUICK]
+    status, _, err = tandem(*args, "--output", tmp_path)
+    assert status == 0, err
+    assert "--degradation q5`" in (tmp_path / "restoration.md").read_text()
+    model = generative.load(restorers["palette-all64"])
+    k = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    given, mask = spoiled(model, "jpeg", k, seed=0, how="q5")  # pyright: ignore[reportArgumentType]
+    assert mask is None
+    assert all(np.array_equal(a, compressed(b, 5)) for a, b in zip(given.numpy(), k.numpy(), strict=True))
+
+
 def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
     sr3, palette = restorers["sr3-photos64"], restorers["palette-all64"]
     for args, says in (
@@ -120,6 +134,8 @@ def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
         ([sr3, palette], "was trained to colorize, inpaint, jpeg, not to upscale"),
         ([sr3, trained], "they make no table together"),
         ([sr3, "--images", 4], "--images must be from 8 to 1,000,000, got 4"),
+        ([sr3, "--degradation", "q5"], "upscale has no degradation 'q5'; allowed: none, leave it out"),
+        ([palette, "--task", "inpaint", "--degradation", "q5"], "allowed: freeform, centre"),
         ([sr3, "--sampler", "euler"], "sampler 'euler' does not exist"),
         ([sr3, tmp_path / "nowhere"], "holds no model"),
     ):

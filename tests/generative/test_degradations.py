@@ -7,7 +7,20 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from generative.degradations import TASKS, Colorize, Inpaint, Jpeg, Rectangles, Strokes, Uncrop, compressed, grey
+from generative.degradations import (
+    TASKS,
+    Centre,
+    Colorize,
+    FreeForm,
+    Inpaint,
+    Jpeg,
+    Rectangles,
+    RightHalf,
+    Strokes,
+    Uncrop,
+    compressed,
+    grey,
+)
 
 
 def picture(side: int = 64, seed: int = 0) -> np.ndarray:
@@ -151,6 +164,24 @@ def test_half_is_uncropped_from_one_side_or_from_all_borders() -> None:
             assert not mask[32, 32]  # the middle is known: borders are to be made, not a hole
     assert stats.binomtest(kinds.count("all"), 800, 0.5).pvalue > 0.01
     assert stats.chisquare([kinds.count(side) for side in range(4)]).pvalue > 1e-3
+
+
+def test_holes_that_the_paper_measures_on() -> None:
+    holes = [FreeForm()(picture(), np.random.default_rng(seed))[1] for seed in range(50)]
+    shares = [hole.mean() for hole in holes if hole is not None]
+    assert len(shares) == 50
+    assert 0.2 <= min(shares) < 0.23 < 0.27 < max(shares) <= 0.3
+    spoiled, mask = Centre()(picture(), np.random.default_rng(0))
+    assert mask is not None
+    expected = np.zeros((64, 64), bool)
+    expected[16:48, 16:48] = True
+    assert np.array_equal(mask, expected)
+    assert np.array_equal(spoiled, np.where(expected, 0, picture()))
+    _, mask = RightHalf()(picture(), np.random.default_rng(0))
+    assert mask is not None
+    assert np.array_equal(mask, np.arange(64)[None].repeat(64, 0) >= 32)
+    with pytest.raises(ValueError, match="a picture of 1 x 1 is too small for holes of 20% to 30%"):
+        FreeForm()(picture(1), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1)])
