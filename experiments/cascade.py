@@ -57,6 +57,21 @@ def check(models: Sequence[PictureModel], levels: Sequence[float] = (), truncate
         check_level(stage, level)
 
 
+def planned(
+    models: Sequence[PictureModel], levels: Sequence[float], *, steps: Sequence[int], sampler: str | None,
+    truncated: bool,
+) -> list[Stage]:  # fmt: skip
+    """How each model is sampled, as a person said it: steps of none (as configured), of all, or of each; sampler: each
+    model's own if None. Raises ValueError for other numbers of steps."""
+    if len(steps) not in (0, 1, len(models)):
+        raise ValueError(f"--steps needs one number, or one for each of the {len(models)} stages, got {len(steps)}")
+    counts = tuple(steps) * (len(models) // len(steps)) if steps else [model.steps for model in models]
+    return [
+        Stage(steps=count, sampler=sampler or model.sampler, level=level, truncated=truncated and number == 1)
+        for number, (model, count, level) in enumerate(zip(models, counts, (0.0, *levels), strict=True))
+    ]
+
+
 def draw(
     models: Sequence[PictureModel],
     stages: Sequence[Stage],

@@ -37,8 +37,9 @@ class SampleCommand:
     enlarges what the one before drew."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many pictures."""
-    steps: int | None = None
-    """Denoising steps of each; 256 if omitted, or what a distilled model was trained for. Of a chain: which student."""
+    steps: tuple[int, ...] = ()
+    """Denoising steps of each; 256 if omitted, or what a distilled model was trained for. Of a chain: which student. Of
+    a cascade: of all stages, or one number for each."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; the model's paper's if omitted."""
     schedule: Literal["cosine", "own"] | None = None
@@ -75,7 +76,7 @@ def sample_command(args: list[str]) -> int:
     label = labels(command.label, command.n, model)
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
-    steps, sampler = command.steps or model.steps, command.sampler or model.sampler
+    steps, sampler = (*command.steps, model.steps)[0], command.sampler or model.sampler
     schedules = {"cosine": cosine_like(model.schedule), "own": model.schedule, None: None}
     options = {"seed": command.seed, "label": label, "schedule": schedules[command.schedule]}
     pictures = draw(model, command.n, steps=steps, sampler=sampler, **options)
@@ -94,19 +95,14 @@ def _cascade(command: SampleCommand) -> int:
     if len(levels) != len(models) - 1:
         raise ValueError(f"--levels needs one number for each stage after the first, {len(models) - 1}, got {levels}")
     cascade.check(models, levels, command.truncated)
+    how = {"steps": command.steps, "sampler": command.sampler, "truncated": command.truncated}
+    stages = cascade.planned(models, levels, **how)
     if command.schedule is not None:
         raise ValueError("--schedule is for a single model")
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
     label = labels(command.label, 1, models[0])
     store = command.store or command.output.with_name(f"{command.output.stem}-stages")
-    stages = [
-        cascade.Stage(
-            steps=command.steps or model.steps, sampler=command.sampler or model.sampler, level=level,
-            truncated=command.truncated and number == 1,
-        )
-        for number, (model, level) in enumerate(zip(models, (0.0, *levels), strict=True))
-    ]  # fmt: skip
     chosen = None if command.label is None else int(label[0])
     drawn = cascade.draw(models, stages, command.n, store, seed=command.seed, label=chosen)
     _write(command, models[-1], drawn[-1].numpy(), f"{len(models)} stages")
@@ -120,7 +116,7 @@ def _model(command: SampleCommand) -> "PictureModel":
     (run,) = command.runs
     if (Path(run) / chain_manifest.MANIFEST).exists():
         done = chain_manifest.read_manifest(Path(run))["stages"]
-        return chain_manifest.student(run, command.steps or (done[-1]["steps"] if done else 1)).to(device)
+        return chain_manifest.student(run, (*command.steps, done[-1]["steps"] if done else 1)[0]).to(device)
     return generative.load(run, device)
 
 
@@ -134,12 +130,14 @@ def _check(command: SampleCommand) -> None:
         raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
     if len(command.runs) == 1 and (command.levels or command.store or command.truncated):
         raise ValueError("--levels, --truncated and --store are for a cascade: name its runs, the smallest first")
-    for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
-        value = getattr(command, name)
-        if value is not None and value < least:
+    for name, least in (("n", 1), ("seed", 0)):
+        if (value := getattr(command, name)) < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
-    if (command.steps or 0) > MOST_STEPS:
-        raise ValueError(f"--steps must be at most {MOST_STEPS:,}, got {command.steps}")
+    if len(command.runs) == 1 and len(command.steps) > 1:
+        raise ValueError(f"--steps needs one number for a single model, got {len(command.steps)}")
+    for steps in command.steps:
+        if not 1 <= steps <= MOST_STEPS:
+            raise ValueError(f"--steps must be from 1 to {MOST_STEPS:,}, got {steps}")
     if command.sampler is not None and command.sampler not in SAMPLERS:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
     for path, suffix in ((command.output, ".png"), (command.npz, ".npz")):

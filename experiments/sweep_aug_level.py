@@ -52,8 +52,8 @@ class AugLevelCommand:
     """The base stops at each level and hands over what it has, instead of being noised again: for two runs."""
     samples: int = 1000
     """Pictures at each level."""
-    steps: int | None = None
-    """Denoising steps of each stage; as configured if omitted."""
+    steps: tuple[int, ...] = ()
+    """Denoising steps of all stages, or one number for each; as configured if omitted."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; each model's own if omitted."""
     seed: int = 0
@@ -103,6 +103,7 @@ def command(args: list[str]) -> int:
         raise ValueError(f"{asked.runs[-1]} was not trained with Gaussian noise on what it enlarges: it has no levels")
     if max(asked.levels) > last.config.most:
         raise ValueError(f"--levels must be at most {last.config.most}, what training went to, got {max(asked.levels)}")
+    stages = {level: _stages(asked, models, level) for level in asked.levels}
     flags.check_writable(asked.output / "aug-level.md")
     config = configs.from_json(last.meta["config"])
     test, train = load_set(config.data, "test"), load_set(config.data, "train")
@@ -112,8 +113,8 @@ def command(args: list[str]) -> int:
     judged = _Judge(net, real, last.num_levels, asked.accuracy_score and bool(last.config.net.classes), asked.device)
     rows, shown = [], []
     for level in asked.levels:
-        stages, store = _stages(asked, models, level), asked.output / "stages"
-        *_, given, made = cascade.draw(models, stages, asked.samples, store, seed=asked.seed)
+        store = asked.output / "stages"
+        *_, given, made = cascade.draw(models, stages[level], asked.samples, store, seed=asked.seed)
         labels = cascade.labels_of(last, 0, asked.samples, None)
         row = judged.row(level, made, None if asked.truncated else given, labels)
         rows.append(row)
@@ -133,19 +134,13 @@ def _check(asked: AugLevelCommand) -> None:
         raise ValueError(f"--before needs {len(asked.runs) - 2} levels, got {len(asked.before)}")
     if asked.truncated and len(asked.runs) > 2:
         raise ValueError("--truncated is for a base and one stage: only a base stops early")
-    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not 1 <= (asked.steps or 1) <= 1_000_000:
+    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not all(1 <= n <= 1_000_000 for n in asked.steps):
         raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps from 1 to 1,000,000")
 
 
 def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) -> list[cascade.Stage]:
-    levels = (0.0, *(asked.before or (0.0,) * (len(models) - 2)), level)
-    return [
-        cascade.Stage(
-            steps=asked.steps or model.steps, sampler=asked.sampler or model.sampler, level=one,
-            truncated=asked.truncated and number == 1,
-        )
-        for number, (model, one) in enumerate(zip(models, levels, strict=True))
-    ]  # fmt: skip
+    levels = *(asked.before or (0.0,) * (len(models) - 2)), level
+    return cascade.planned(models, levels, steps=asked.steps, sampler=asked.sampler, truncated=asked.truncated)
 
 
 class _Judge:
@@ -188,12 +183,13 @@ def _write(
         f"{none.level:g}: {gap:.5f} ± {se:.5f} (standard error over blocks of the same pictures; the best of "
         f"{len(rows)} levels was chosen on these very pictures)."
     )
+    steps = f" --steps {' '.join(map(str, asked.steps))}" if asked.steps else ""
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
         f"{asked.seed}; {net}. KID ± its standard error over blocks.\n\n{tables.markdown(head, lines)}\n{verdict}\n\n"
         f"![curve](curve.png)\n\npictures.png: what was enlarged, then a row for each level.\n\n"
         f"`tandem sweep aug-level {' '.join(asked.runs)} --levels {' '.join(f'{level:g}' for level in asked.levels)} "
-        f"--samples {asked.samples} --seed {asked.seed}{' --truncated' * asked.truncated}`\n"
+        f"--samples {asked.samples} --seed {asked.seed}{steps}{' --truncated' * asked.truncated}`\n"
     )
     files.write_text(output / "aug-level.md", text)
     files.write_text(output / "aug-level.json", json.dumps([asdict(row) for row in [*rows, floor]], indent=2))

@@ -155,7 +155,7 @@ def test_a_wrong_value_is_one_sentence_and_writes_nothing(args, said, tandem, tm
     [
         (["sample", "--sampler", "euler"], "sampler 'euler' does not exist; allowed: ancestral, ddim, heun, dpm++"),
         (["sample", "-n", "0"], "--n must be at least 1, got 0"),
-        (["sample", "--steps", "0"], "--steps must be at least 1, got 0"),
+        (["sample", "--steps", "0"], "--steps must be from 1 to 1,000,000, got 0"),
         (["sample", "-o", "x.jpg"], "cannot write 'x.jpg'; allowed suffix: .png"),
         (["sample", "--npz", "x.npy"], "cannot write 'x.npy'; allowed suffix: .npz"),
         (["sample", "-o", "/proc/x/y.png"], "cannot write /proc/x/y.png"),
@@ -191,7 +191,7 @@ def test_data_list_names_every_set(tandem) -> None:
     ("args", "says"),
     [
         (["sample", "RUN", "-n", 10**9], "-n must be at most 67,108,864 for pictures of this size"),
-        (["sample", "RUN", "--steps", 10**9], "--steps must be at most 1,000,000, got 1000000000"),
+        (["sample", "RUN", "--steps", 10**9], "--steps must be from 1 to 1,000,000, got 1000000000"),
         (["eval", "RUN", "--num-steps", 10**24], "--num-steps must be at most 1,000,000"),
         (["eval", "RUN", "--times", 10**12], "--times must be at most 1,000,000"),
         (["sample", "x" * 5000], "x"),
