@@ -72,6 +72,9 @@ def _words(opened: Image.Image, channels: int) -> list[str]:
         words.append(_MODES[opened.mode])
     elif opened.mode == "RGB" and channels == 1:
         words.append("colour became {}")
+    parts = str(getattr(opened, "tile", ()))
+    if opened.mode not in _MODES and (";16" in parts or "65535" in parts):
+        words.append("16 bits became 8, {}")  # colours, which Pillow has no mode for
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         words.append(f"the first of {frames} frames is taken")
     try:

@@ -17,7 +17,11 @@ EXAMPLE = "tandem restore runs/palette-inpaint64/20260101-120000-0 IN.png --mask
 
 
 def restore_command(args: list[str]) -> int:
-    """Makes pictures anew with a model of pictures given pictures: SR3, Palette, or a stage of a cascade."""
+    """Makes pictures anew with a model of pictures given pictures: SR3, Palette, or a stage of a cascade.
+
+    Pictures may have any size. Larger ones than the model was trained on are worked on in overlapping tiles that are
+    blended at every step; smaller ones are continued (padded) at their edges, and cut again.
+    """
     command = flags.parse(
         RestoreCommand, args, prog="tandem restore", example=EXAMPLE, about=restore_command.__doc__ or ""
     )  # fmt: skip

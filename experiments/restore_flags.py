@@ -14,8 +14,7 @@ from generative.tiling import corners
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreCommand:
-    """Flags of `tandem restore`. Pictures may have any size: larger ones than the model was trained on are worked on in
-    overlapping tiles that are blended at every step, smaller ones are continued at their edges and cut again."""
+    """Flags of `tandem restore`."""
 
     run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
     """A run folder or URL of SR3, Palette or a stage of a cascade, a checkpoint, or a folder with a model."""

@@ -47,6 +47,8 @@ def restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
     command, model = wanted.command, wanted.model
     most = MOST_PIXELS // command.n
     picture = picture_files.read(path, model, most)
+    if command.spoil:
+        picture = _whole_blocks(path, picture, model.factor)
     original = picture if command.spoil else None
     if command.reference is not None:
         original = picture_files.read(picture_files.beside(command.reference, path), model, MOST_PIXELS)
@@ -56,8 +58,7 @@ def restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
         rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
     sizes = [_size(model, given, rounds)]
     for further in wanted.models[1:]:
-        high, wide = (max(size * further.factor, further.shape[1 + axis]) for axis, size in enumerate(sizes[-1]))
-        sizes.append((high, wide))
+        sizes.append((sizes[-1][0] * further.factor, sizes[-1][1] * further.factor))
     height, width = sizes[-1]
     if height * width > most:
         raise ValueError(f"{path}: {command.n} x {width} x {height} are more than {MOST_PIXELS:,} pixels at once")
@@ -103,7 +104,8 @@ def restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
 
 def _tiles(wanted: Wanted, path: Path, model: ImageToImage, size: tuple[int, int]) -> int:
     """How many tiles a picture of (height, width) is drawn in; said where it is more than one."""
-    tiles = len(corners(size, (model.shape[1], model.shape[2]), wanted.command.overlap))
+    side = model.shape[1], model.shape[2]
+    tiles = len(corners((max(size[0], side[0]), max(size[1], side[1])), side, wanted.command.overlap))
     if tiles > 1:
         say(f"{path}: {size[1]} x {size[0]}, in {tiles} tiles of {model.shape[2]} x {model.shape[1]} at each step")
     return tiles
@@ -115,11 +117,22 @@ def _half(model: ImageToImage, side: Side) -> int:
 
 
 def _size(model: ImageToImage, given: Tensor, rounds: list[Side | None]) -> tuple[int, int]:
-    """Height and width of what is made in the end, and at least those of a tile."""
+    """Height and width of what is made in the end."""
     height, width = given.shape[-2] * model.factor, given.shape[-1] * model.factor
     height += sum(_half(model, side) for side in rounds if side in ("top", "bottom"))
     width += sum(_half(model, side) for side in rounds if side in ("left", "right"))
-    return max(height, model.shape[1]), max(width, model.shape[2])
+    return height, width
+
+
+def _whole_blocks(path: Path, picture: Tensor, factor: int) -> Tensor:
+    """An intact picture [C, H, W] without the rows and columns that a model which enlarges it could not give back."""
+    height, width = picture.shape[-2:]
+    if min(height, width) < factor:
+        raise ValueError(f"{path}: {width} x {height} is too small to be reduced {factor} times")
+    high, wide = height // factor * factor, width // factor * factor
+    if (high, wide) != (height, width):
+        say(f"{path}: cut to {wide} x {high}, a multiple of {factor}")
+    return picture[:, :high, :wide]
 
 
 def _given(wanted: Wanted, path: Path, picture: Tensor, number: int) -> tuple[Tensor, dict[str, Any]]:
@@ -127,8 +140,8 @@ def _given(wanted: Wanted, path: Path, picture: Tensor, number: int) -> tuple[Te
     command, model = wanted.command, wanted.model
     if not isinstance(model, Palette):
         if command.spoil:
-            low = tuple(max(1, side // model.factor) for side in picture.shape[-2:])
-            picture = resize_levels(picture[None], (low[0], low[1]), model.num_levels)[0]
+            low = picture.shape[-2] // model.factor, picture.shape[-1] // model.factor
+            picture = resize_levels(picture[None], low, model.num_levels)[0]
         return picture, ({"level": command.level} if isinstance(model, CascadeStage) else {})
     asked: dict[str, Any] = {"task": wanted.task}
     if command.spoil:

@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Spoiled: TypeAlias = tuple[np.ndarray, np.ndarray | None]
+TRIES = 1000
+"""At a hole that covers as much as it should; pictures of a few pixels have none."""
 
 
 class Degradation(Protocol):
@@ -78,15 +80,16 @@ class Rectangles:
     count: int = 5
 
     def mask(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-        """bool [height, width]."""
+        """bool [height, width]. Raises ValueError for so few pixels that no rectangles hide such a share of them."""
         count = int(rng.integers(1, self.count + 1))
-        while True:
+        for _ in range(TRIES):
             mask = np.zeros((height, width), bool)
             area = rng.uniform(self.least, self.most)
             for share in rng.dirichlet(np.ones(count)):
                 self._cut(mask, area * share * height * width, rng)
             if self.least <= mask.mean() <= self.most:
                 return mask
+        raise _too_small(height, width, self.least, self.most)
 
     def _cut(self, mask: np.ndarray, area: float, rng: np.random.Generator) -> None:
         aspect = 2.0 ** rng.uniform(-1, 1)
@@ -142,12 +145,11 @@ class FreeForm:
 
     def __call__(self, k: np.ndarray, rng: np.random.Generator) -> Spoiled:
         """Raises ValueError for pictures of so few pixels that no strokes cover that much of them."""
-        for _ in range(1000):
+        for _ in range(TRIES):
             mask = Strokes().mask(k.shape[1], k.shape[2], rng)
             if self.least <= mask.mean() <= self.most:
                 return hidden(k, mask)
-        size = f"{k.shape[2]} x {k.shape[1]}"
-        raise ValueError(f"a picture of {size} is too small for holes of {self.least:.0%} to {self.most:.0%}")
+        raise _too_small(k.shape[1], k.shape[2], self.least, self.most)
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,10 @@ class Uncrop:
         mask = np.ones((height, width), bool)
         mask[top : top + tall, left : left + wide] = False
         return hidden(k, mask)
+
+
+def _too_small(height: int, width: int, least: float, most: float) -> ValueError:
+    return ValueError(f"a picture of {width} x {height} is too small for holes of {least:.0%} to {most:.0%}")
 
 
 def hidden(k: np.ndarray, mask: np.ndarray) -> Spoiled:

@@ -234,9 +234,10 @@ class ImageToImage(PictureModel):
         made = self.draw(cond, seed=seed, first=first, **(draw or {}))
         return made[..., : size[0] * self.factor, : size[1] * self.factor]
 
-    def continued(self, entry: Tensor, value: float | None = None) -> Tensor:
-        """Pictures [n, c, h, w] that are smaller than what a tile is made of, continued below and to the right by their
-        last pixels, or by `value`. Raises ValueError for pictures that the network would halve to nothing."""
+    def continued(self, entry: Tensor) -> Tensor:
+        """Pictures [n, c, h, w], or masks (a hole at the edge goes on), that are smaller than what a tile is made of,
+        continued below and to the right by their last pixels. Raises ValueError for pictures that the network would
+        halve to nothing."""
         size, least = entry.shape[-2:], 2 ** (len(self.config.net.multipliers) - 1)
         if min(size) * self.factor < least:
             raise ValueError(
@@ -245,9 +246,7 @@ class ImageToImage(PictureModel):
         down, right = (max(0, side // self.factor - has) for side, has in zip(self.shape[1:], size, strict=True))
         if not down and not right:
             return entry
-        if value is None:
-            return F.pad(entry.float(), (0, right, 0, down), mode="replicate").to(entry.dtype)
-        return F.pad(entry, (0, right, 0, down), value=value)
+        return F.pad(entry.float(), (0, right, 0, down), mode="replicate").to(entry.dtype)
 
     @torch.no_grad()
     def draw(

@@ -214,3 +214,6 @@ def check_fits(before: PictureModel, stage: PictureModel) -> None:
     ours, theirs = before.config.net.classes, stage.config.net.classes
     if theirs and ours != theirs:
         raise ValueError(f"the stages do not fit: one has {ours} classes, the next {theirs}")
+    ours, theirs = (model.meta.get("classes") if theirs else None for model in (before, stage))
+    if ours and theirs and list(ours) != list(theirs):
+        raise ValueError(f"the stages do not fit: one has the classes {', '.join(ours)}, the next {', '.join(theirs)}")

@@ -46,6 +46,8 @@ class PaletteConfig(ImageToImageConfig):
         super().__post_init__()
         if odd := [task for task in self.tasks if task not in TASKS]:
             raise ValueError(f"task {odd[0]!r} does not exist; allowed: {', '.join(TASKS)}")
+        if self.crop:
+            raise ValueError("crop is for models that enlarge: a square of a picture may hold none of its hole")
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks must be one or more different ones, got {', '.join(self.tasks) or 'none'}")
 
@@ -130,8 +132,7 @@ class Palette(ImageToImage):
         mask = mask.to(self.device).bool().expand(n, height, width)
         if not bool(mask.flatten(1).any(1).all()):
             raise ValueError("the mask is empty: it marks no pixel that is to be made")
-        hole = self.continued(mask[:, None].float(), 0.0)  # nothing is to be made where a picture is continued
-        return super().restore(pictures, mask=hole, **options)
+        return super().restore(pictures, mask=self.continued(mask[:, None].float()), **options)
 
 
 def extended(k: Tensor, side: Side, amount: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import struct
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import generative
 from experiments import contact_sheet
 from generative import noise
 from generative.checkpoint import pack
+from generative.papers.palette import Palette
 from generative.schedules import linear_betas
 
 
@@ -23,6 +26,19 @@ def picture(path: Path, width: int = 20, height: int = 16, mode: str = "RGB") ->
     path.parent.mkdir(parents=True, exist_ok=True)
     image.convert(mode).save(path)
     return path
+
+
+def sixteen_bits(pixels: np.ndarray) -> bytes:
+    """A PNG of uint16 colours [H, W, 3] in big-endian order, which Pillow reads and does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width, _ = pixels.shape
+    lines = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def opened(path: Path) -> np.ndarray:
@@ -49,17 +65,17 @@ def test_an_enlarged_picture_is_the_models_own(restorers, tandem, tmp_path) -> N
 
 
 def test_what_was_enlarged_is_enlarged_further(restorers, tandem, tmp_path) -> None:
-    run, source, out = restorers["sr3-photos64"], picture(tmp_path / "in.png", 4, 4), tmp_path / "out.png"
+    run, source, out = restorers["sr3-photos64"], picture(tmp_path / "in.png", 3, 2), tmp_path / "out.png"
     status, said, err = tandem("restore", run, source, "--then", run, "-o", out, "-n", 2, "--seed", 5)
     assert status == 0, err
     model, low = generative.load(run), torch.from_numpy(opened(source).transpose(2, 0, 1).copy())
     draw = {"chunk": 16}
     first = model.restore(low.expand(2, -1, -1, -1), seed=noise.mix(5, 0, 0), draw={})
     large = model.restore(first, seed=noise.mix(5, 1, 0), draw=draw)
-    assert large.shape == (2, 3, 64, 64)
+    assert large.shape == (2, 3, 32, 48)
     for name, answer in zip(("out-1.png", "out-2.png"), large, strict=True):
         assert np.array_equal(opened(tmp_path / name), answer.permute(1, 2, 0).numpy())
-    assert "64 x 64, in 49 tiles of 16 x 16 at each step" in said
+    assert "48 x 32, in 15 tiles of 16 x 16 at each step" in said
 
 
 def test_several_answers_differ_and_do_not_depend_on_their_number(restorers, tandem, tmp_path) -> None:
@@ -108,6 +124,35 @@ def test_a_panorama_continues_the_picture(side: str, shape, restorers, tandem, t
     assert np.array_equal(after[top : top + 16, left : left + 20], opened(source))
 
 
+@pytest.mark.parametrize("side", ["right", "bottom"])
+def test_a_picture_smaller_than_a_tile_is_continued_into_nothing_that_is_known(
+    side: str, restorers, tandem, tmp_path, monkeypatch
+) -> None:
+    """4 x 4, and 8 more beside them: what is missing to a tile of 16 is hidden too, and no black line is shown."""
+    told, source = [], picture(tmp_path / "in.png", 4, 4)
+    draw = Palette.draw
+    monkeypatch.setattr(Palette, "draw", lambda self, cond, **options: told.append(cond) or draw(self, cond, **options))
+    args = ["restore", restorers["palette-uncrop64"], source, "--side", side, "-o", tmp_path / "out.png"]
+    assert tandem(*args)[0] == 0
+    assert opened(tmp_path / "out.png").shape == ((4, 12, 3) if side == "right" else (12, 4, 3))
+    mask = told[0]["mask"][0, 0] if side == "right" else told[0]["mask"][0, 0].T
+    assert mask.tolist() == [[0.0] * 4 + [1.0] * 12] * 16
+
+
+def test_the_help_says_what_becomes_of_other_sizes(tandem) -> None:
+    said = " ".join(tandem("restore", "--help")[1].replace("│", " ").split())
+    assert "overlapping tiles that are blended at every step; smaller ones are continued (padded)" in said
+
+
+def test_an_intact_picture_is_cut_to_what_an_enlarger_gives_back(restorers, tandem, tmp_path) -> None:
+    source, out = picture(tmp_path / "in.png", 19, 17), tmp_path / "out.png"
+    status, said, err = tandem("restore", restorers["sr3-photos64"], source, "--spoil", "-o", out)
+    assert (status, "cut to 16 x 16, a multiple of 4" in said) == (0, True), err
+    assert opened(out).shape == (16, 16, 3)
+    status, _, err = tandem("restore", restorers["sr3-photos64"], picture(source, 3, 9), "--spoil", "-o", out)
+    assert (status, "3 x 9 is too small to be reduced 4 times" in err, err.count("\n")) == (2, True, 1)
+
+
 @pytest.mark.parametrize("task", ["colorize", "inpaint", "jpeg"])
 def test_an_intact_picture_is_spoiled_first(task: str, restorers, tandem, tmp_path) -> None:
     source = picture(tmp_path / "in.png", 16, 16)
@@ -125,6 +170,7 @@ def test_an_intact_picture_is_spoiled_first(task: str, restorers, tandem, tmp_pa
         ("RGBA", "png", "put on white, RGB without transparency"),
         ("1", "png", "black and white became RGB"),
         ("I;16", "png", "16 bits became 8, RGB"),
+        ("RGB;16", "png", "16 bits became 8, RGB"),
         ("L", "png", ""),
     ],
 )
@@ -132,7 +178,9 @@ def test_other_kinds_of_pictures_are_converted_with_a_word(
     mode: str, ending: str, word: str, restorers, tandem, tmp_path
 ):
     source = tmp_path / f"in.{ending}"
-    if mode == "I;16":
+    if mode == "RGB;16":
+        source.write_bytes(sixteen_bits(np.full((8, 8, 3), 40_000, ">u2")))
+    elif mode == "I;16":
         Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(source)
     else:
         picture(source, 8, 8, mode)

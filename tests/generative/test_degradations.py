@@ -190,3 +190,14 @@ def test_thin_pictures_have_masks_that_torch_takes(shape: tuple[int, int]) -> No
         mask = Strokes().mask(*shape, np.random.default_rng(seed))
         assert mask.shape == shape
         assert min(mask.strides) > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3), (1, 50), (8, 8)])
+def test_rectangles_of_small_and_thin_pictures_end(shape: tuple[int, int]) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        if math.prod(shape) < 3:  # a pixel of two is half of them
+            with pytest.raises(ValueError, match="is too small for holes of 10% to 40%"):
+                Rectangles().mask(*shape, rng)
+        else:
+            assert 0.1 <= Rectangles().mask(*shape, rng).mean() <= 0.4

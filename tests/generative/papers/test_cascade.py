@@ -196,6 +196,11 @@ def test_stages_that_do_not_fit() -> None:
     labelled = CascadeStage(CascadeConfig(net=named, low=1), (1, 2, 2))
     with pytest.raises(ValueError, match="one has 0 classes, the next 3"):
         check_fits(base, labelled)
+    base = Diffusion(DiffusionConfig(net=named), (1, 1, 1))
+    check_fits(base, labelled)
+    base.meta, labelled.meta = {"classes": ["a", "b", "c"]}, {"classes": ["a", "c", "b"]}
+    with pytest.raises(ValueError, match="one has the classes a, b, c, the next a, c, b"):
+        check_fits(base, labelled)
 
 
 @pytest.mark.parametrize("where", ["lowres", "target"])

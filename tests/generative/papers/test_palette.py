@@ -90,6 +90,7 @@ def test_a_panorama_grows_and_keeps_what_it_had() -> None:
     [
         ({"tasks": ()}, "tasks must be one or more different ones, got none"),
         ({"tasks": ("inpaint", "inpaint")}, "tasks must be one or more different ones"),
+        ({"crop": 8}, "crop is for models that enlarge"),
         ({"tasks": ("deblur",)}, "task 'deblur' does not exist; allowed: colorize, inpaint, uncrop, jpeg"),
     ],
 )
