@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -96,7 +96,8 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
         _markdown(rows, "fid", 2),
         "KID (thousandths):\n",
         _markdown(_thousandths(rows), "kid", 2),
-        *_compared(rows, about["all_steps"], floor[0]),
+        *_compared(rows, "fid", about["all_steps"], floor[0]),
+        *_compared(rows, "kid", about["all_steps"], floor[1]),
     ]
     if any(row.lpips is not None for chain_rows in rows for row in chain_rows):
         parts += [
@@ -114,7 +115,7 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
         "From top to bottom: " + about["strip"] + ".\n",
         f"Compute, in forward passes of one picture: training the teacher {about['teacher_passes']:.3g}, the "
         f"chain {about['chain_passes']:.3g} ({about['chain_passes'] / about['teacher_passes']:.2f} of it; a gradient "
-        "counts as two forward passes).\n",
+        "counts as two forward passes, and what is drawn to be looked at is not counted).\n",
     ]
     for method in SETTINGS:
         chosen = [f"{row.setting} with {row.steps}" for row in rows[0] if row.method == method and row.steps > 1]
@@ -132,29 +133,31 @@ def _spread(chains: int, teachers: int) -> str:
     return f"mean over {chains} chains of {shared}, with a 95% t interval"
 
 
-def _compared(rows: list[list[Row]], all_steps: int, floor: float) -> list[str]:
-    """A table of the students beside the undistilled model's DDIM with all steps and its best sampler with as few."""
-    head = ["steps", f"FID / FID of {all_steps}", "the same above the floor", f"KID / KID of {all_steps}",
-            "best undistilled sampler (FID)", "student minus it", "chains"]  # fmt: skip
+def _compared(rows: list[list[Row]], measure: Literal["fid", "kid"], all_steps: int, floor: float) -> list[str]:
+    """A table of the students beside the undistilled model's DDIM with all steps and its best sampler with as few, by
+    one measure. floor: what real pictures have of it."""
+    name, digits = measure.upper(), {"fid": 2, "kid": 5}[measure]
+    head = ["steps", f"{name} / {name} of {all_steps}", "the same above the floor", "best undistilled sampler",
+            "student minus it", "chains"]  # fmt: skip
     lines = []
     counts = sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
     for count in counts:
-        found: list[tuple[float, float, float, float]] = []
+        found: list[tuple[float, float, float]] = []
         names = []
         for one in rows:
-            at = {(row.method, row.steps): row for row in one}
-            others = [row for row in one if row.steps == count and row.method != STUDENT]
+            at = {(row.method, row.steps): getattr(row, measure) for row in one}
+            others = {row.method: at[row.method, count] for row in one if row.steps == count and row.method != STUDENT}
             if ("ddim", all_steps) in at and others:
-                best, mine, whole = min(others, key=lambda row: row.fid), at[STUDENT, count], at["ddim", all_steps]
-                above = _ratio(mine.fid - floor, whole.fid - floor)
-                ratios = _ratio(mine.fid, whole.fid), above, _ratio(mine.kid, whole.kid)
-                found.append((*ratios, mine.fid - best.fid))
-                names.append(best.method)
+                best, mine, whole = min(others, key=others.__getitem__), at[STUDENT, count], at["ddim", all_steps]
+                found.append((_ratio(mine, whole), _ratio(mine - floor, whole - floor), mine - others[best]))
+                names.append(best)
         if found:
             better = f"{sum(margin < 0 for *_, margin in found)} of {len(found)} better"
-            ratio, above, kid, margin = (_cell(list(values), 3) for values in zip(*found, strict=True))
-            lines.append([str(count), ratio, above, kid, ", ".join(dict.fromkeys(names)), margin, better])
-    return ["Students beside the undistilled model:\n", tables.markdown(head, lines)] if lines else []
+            ratio, above, margin = (list(values) for values in zip(*found, strict=True))
+            cells = _cell(ratio, 3), _cell(above, 3), ", ".join(dict.fromkeys(names)), _cell(margin, digits)
+            lines.append([str(count), *cells, better])
+    said = f"Students beside the undistilled model, by {name}:\n"
+    return [said, tables.markdown(head, lines)] if lines else []
 
 
 def _ratio(a: float, b: float) -> float:

@@ -14,13 +14,14 @@ from experiments.flags import say
 from experiments.presets.few_steps import CHAINS
 from experiments.progress import Steps
 from experiments.train import explained
-from generative import chain, chain_manifest
+from generative import chain, chain_manifest, chain_plan
 from generative import config as configs
 from generative.chain import ChainConfig, Stage
 from generative.checkpoint import Store
 
 if TYPE_CHECKING:
     from experiments.tracking import Tracker
+    from generative.model import PictureModel
 
 EXAMPLE = "tandem distill runs/pd-mnist/20260101-120000-0 --from-steps 256 --to 1"
 USAGE = "tandem distill RUN [--to N] [--from-steps N] [--field value ...] | tandem distill --resume CHAIN"
@@ -40,14 +41,20 @@ class DistillCommand:
 
 
 def distill_command(args: list[str]) -> int:
-    """Distils a trained diffusion model into students of ever fewer sampling steps."""
+    """Distils a trained diffusion model into students of ever fewer sampling steps.
+
+    Any model that draws pictures from noise can be the start (VDM, pd-*, the base of a cascade); one that predicts eps,
+    or whose schedule does not reach noise, is converted first. Models of pictures given pictures (SR3, Palette, later
+    stages of a cascade) cannot. With several machines, all must see --runs-dir.
+    """
     if {"-h", "--help"} & set(args) and args[0].startswith("-"):
         say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\n\n`tandem distill RUN --help` lists the fields.")
         return 0
     run, command = parse_distill(args)
     if command.dry_run:
-        for stage in _plan(command.config, run):
+        for stage in (stages := _plan(command.config, run)):
             say(f"stage {stage.name}: {stage.config.steps:,} optimiser steps, from {stage.first:,}")
+        _say_cost(command.config, stages, run)
         say(json.dumps(runs.describe(named(command.config), command.config), indent=2))
         return 0
     distill_run(command.config, command.runs_dir, resume=run, args=args, plain=command.plain)
@@ -119,9 +126,19 @@ def _preset(teacher: str) -> str:
 
 
 def _plan(config: ChainConfig, run: Path | None) -> list[Stage]:
+    return chain.plan(config, run or Path("."), _teacher(config, run))
+
+
+def _teacher(config: ChainConfig, run: Path | None) -> "PictureModel":
+    """What a chain starts from: its frozen copy where it has begun."""
     if run is not None and (run / chain_manifest.MANIFEST).is_file():
-        return chain.plan(config, run, generative.load(run / chain_manifest.TEACHER))
-    return chain.plan(config, run or Path("."), chain.first_teacher(config))
+        return generative.load(run / chain_manifest.TEACHER)
+    return chain.first_teacher(config)
+
+
+def _say_cost(config: ChainConfig, stages: list[Stage], run: Path | None) -> None:
+    share = chain_plan.share_of(config, stages, _teacher(config, run))
+    say(f"the chain costs {share:.2f} of what training the teacher did, in forward passes of the network")
 
 
 def _prepare(config: ChainConfig, run: Path | None, plain: bool) -> None:
@@ -131,6 +148,8 @@ def _prepare(config: ChainConfig, run: Path | None, plain: bool) -> None:
     if run is not None and begun:
         with Store(run).locked():
             chain.check(config, run)
+    elif run is not None:
+        chain.check_new(config, run)
     teacher = first.teacher if begun else config.teacher
     train_generative.prepare(replace(first, teacher=teacher), resume=begun, options={"plain": plain})
 
@@ -158,6 +177,7 @@ def distill_run(
         return run
     if resume is not None:
         say(f"going on with {run} from {f'{done:,} optimiser steps' if done else 'the beginning'}")
+    _say_cost(config, stages, run)
     say(f"watch it: tensorboard --logdir {run.parent.parent}")
     with explained(halves.named(halves.GENERATIVE), f"tandem distill --resume {run}"):
         tracker = Tracker(run, done if resume is not None else None)

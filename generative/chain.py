@@ -11,17 +11,22 @@ and ends with the same weights, to the bit on a CPU. A model that predicts eps i
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from generative import config as configs
 from generative import loading
-from generative.chain_manifest import FORMAT, MANIFEST, STAGES, TEACHER, check_files, digest, read_manifest, write_whole
+from generative.chain_manifest import FORMAT, MANIFEST, STAGES, TEACHER, check_files, read_manifest, write_whole
 from generative.chain_plan import ChainConfig, Stage, can_be_distilled, fixed, plan
 from generative.checkpoint import Store
 from generative.model import PictureModel
 from generative.train import Look, Note, Report, train
 
-__all__ = ["ChainConfig", "Stage", "can_be_distilled", "check", "distill", "first_teacher", "fixed", "plan", "position"]
+__all__ = [
+    "ChainConfig", "Stage", "can_be_distilled", "check", "check_new", "distill", "first_teacher", "fixed", "plan",
+    "position",
+]  # fmt: skip
 
 FILES = ("model.json", "model.safetensors")
 Train = Callable[..., PictureModel]
@@ -47,13 +52,14 @@ def distill(
     """
     run = Path(run)
     if not (run / MANIFEST).exists():
-        _check_new(config, run)  # before anything is written
+        check_new(config, run)  # before anything is written
     with Store(run).locked():
         teacher = _begin(config, run, resume)
         chain = plan(config, run, teacher)
         for stage in chain[len(read_manifest(run)["stages"]) :]:
             if note:
                 note(f"stage {stage.name}: {stage.config.steps:,} optimiser steps")
+            _check_begun(stage)
             last: dict[str, float] = {}
             train(
                 stage.config, stage.folder, report=_shifted(report, stage, last),
@@ -116,7 +122,7 @@ def _begin(config: ChainConfig, run: Path, resume: bool) -> PictureModel:
     manifest = {
         "format": FORMAT,
         "config": fixed(config),
-        "teacher": {"from": config.teacher, "sha256": digest(about, weights)},
+        "teacher": {"from": config.teacher, "sha256": loading.digest(about, weights)},
         "stages": [],
     }
     write_whole(path, json.dumps(manifest, indent=2).encode())
@@ -133,11 +139,27 @@ def first_teacher(config: ChainConfig) -> PictureModel:
     return teacher
 
 
-def _check_new(config: ChainConfig, run: Path) -> None:
+def check_new(config: ChainConfig, run: Path) -> None:
     """Raises ValueError for a teacher that cannot be distilled, and for a folder that holds something else."""
     plan(config, run, first_teacher(config))
     if any((run / name).exists() for name in (STAGES, "checkpoints")):
         raise ValueError(f"{run} holds a training without {MANIFEST}: it is no chain that could go on")
+    for name, data in zip(FILES, loading.files(config.teacher), strict=True):
+        place = run / TEACHER / name  # there, and the same, if a chain was killed in its first moment
+        if place.exists() and (not place.is_file() or place.read_bytes() != data):
+            raise ValueError(f"{place} is there, and of another model than {config.teacher}: give another folder")
+
+
+def _check_begun(stage: Stage) -> None:
+    """Raises ValueError for a checkpoint in a stage's folder that is of another training than the stage's."""
+    store = Store(stage.folder / "checkpoints")
+    if (step := store.newest()) is None:
+        return
+    has = json.loads(store.read(step, "model.json")).get("config", {})
+    needed = json.loads(json.dumps(configs.to_json(stage.config)))
+    has, needed = ({**one, "data": {**one.get("data", {}), "path": None}} for one in (has, needed))  # may have moved
+    if odd := [name for name in ("model", "data", "optim", "steps", "seed") if has.get(name) != needed[name]]:
+        raise ValueError(f"{stage.folder} holds a training that is not this chain's: its {odd[0]} is another")
 
 
 def _finish(run: Path, stage: Stage, metrics: dict[str, float]) -> None:
@@ -156,8 +178,10 @@ def _finish(run: Path, stage: Stage, metrics: dict[str, float]) -> None:
             "steps": stage.steps,
             "updates": stage.config.steps,
             "seed": stage.config.seed,
+            "optim": asdict(stage.config.optim),
+            "generator": {"seed": stage.config.seed, "step": stage.config.steps},
             "teacher_sha256": rows[-1]["sha256"] if rows else manifest["teacher"]["sha256"],
-            "sha256": digest(*loading.files(stage.folder)),
+            "sha256": loading.digest(*loading.files(stage.folder)),
             "train_s": float(progress["train_s"]),
             "loss": float(metrics["eval/loss"]),
         }

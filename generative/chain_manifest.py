@@ -3,7 +3,6 @@
 {"format", "config": what decides the weights, "teacher": {"from", "sha256"}, "stages": [a row for each finished one]}
 """
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -16,11 +15,6 @@ from generative.papers.progressive_distillation import MOST_STEPS
 
 FORMAT = "tandem-chain-1"
 MANIFEST, TEACHER, STAGES, CONVERT = "chain.json", "teacher", "stages", "convert"
-
-
-def digest(about: bytes, weights: bytes) -> str:
-    """A name for a model's two files."""
-    return hashlib.sha256(hashlib.sha256(about).digest() + hashlib.sha256(weights).digest()).hexdigest()
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -54,17 +48,21 @@ def _counts(value: Any) -> bool:
 
 
 def check_files(run: Path, manifest: dict[str, Any]) -> None:
-    """Raises ValueError unless the teacher and every finished student are what the manifest says."""
+    """Raises ValueError unless the teacher and every finished student are what the manifest says, and each learnt from
+    the one before."""
     places = [(run / TEACHER, manifest["teacher"]["sha256"])]
     places += [(run / STAGES / row["stage"], row["sha256"]) for row in manifest["stages"]]
     for place, expected in places:
         _named(run, place, expected)
+    for (place, learnt_from), row in zip(places, manifest["stages"], strict=False):
+        if row.get("teacher_sha256") != learnt_from:
+            raise ValueError(f"{run / MANIFEST} names another teacher of stage {row['stage']} than the one in {place}")
 
 
 def _named(run: Path, place: Path, expected: str) -> tuple[bytes, bytes]:
     """The files of a model that a chain names by their hash. Raises ValueError if they are others."""
     data = loading.files(place)
-    if digest(*data) != expected:
+    if loading.digest(*data) != expected:
         raise ValueError(f"the model in {place} is not the one that {run / MANIFEST} names")
     return data
 

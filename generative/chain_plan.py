@@ -10,7 +10,7 @@ from generative.chain_manifest import CONVERT, STAGES, TEACHER
 from generative.config import Execution, OptimSettings, TrainConfig, WatchSettings, check_seed, positive
 from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
-from generative.papers.progressive_distillation import NOISE, DiffusionConfig, stages
+from generative.papers.progressive_distillation import NOISE, DiffusionConfig, Weighting, stages
 
 TRAINING, CONVERSION, STUDENT = 3, 4, 5
 """Forward passes for one picture of an optimiser step, a gradient being two: of training, of a conversion (its teacher
@@ -88,22 +88,35 @@ def plan(config: ChainConfig, run: Path, teacher: PictureModel) -> list[Stage]:
     convert, each, last = updates_of(config, teacher)
     if convert:
         kept = isinstance(model, DiffusionConfig) and model.prediction != "eps"
-        model = DiffusionConfig(net=replace(model.net, dropout=0.0), prediction=model.prediction if kept else "v")
+        says = {"prediction": model.prediction, "weighting": weighting_of(model)} if kept else {}
+        model = DiffusionConfig(net=replace(model.net, dropout=0.0), **says)
         # Its weights answer another question at first, so the first steps are small.
         slowly = replace(config, optim=replace(config.optim, warmup_steps=config.optim.warmup_steps or convert // 10))
         found.append(_stage(slowly, run, CONVERT, base, model, before, first, convert))
-    weighting = "truncated_snr" if model.weighting == "snr" else model.weighting  # SNR weighs nothing in pure noise
     for steps in stages(config.from_steps, config.to):
         net = replace(model.net, dropout=0.0)
-        model = replace(model, num_steps=steps, net=net, weighting=weighting)
+        model = replace(model, num_steps=steps, net=net, weighting=weighting_of(model))
         before, first = (found[-1].folder, first + found[-1].config.steps) if found else (before, 0)
         updates = last if steps <= 2 else each
         found.append(_stage(config, run, f"{steps:06d}", base, model, before, first, updates))
     return found
 
 
+def weighting_of(model: DiffusionConfig) -> Weighting:
+    """That of a model's students: its own, unless that is SNR, which weighs nothing in pure noise."""
+    return "truncated_snr" if model.weighting == "snr" else model.weighting
+
+
+def share_of(config: ChainConfig, chain: list[Stage], teacher: PictureModel) -> float:
+    """What a chain costs, as a share of what the training of its teacher did."""
+    passes = sum(stage.config.steps * (STUDENT if stage.steps else CONVERSION) for stage in chain)
+    trained = configs.from_json(teacher.meta["config"]).optim.batch * teacher.meta["step"]
+    return config.optim.batch * passes / (trained * (STUDENT if teacher.taught_steps else TRAINING))
+
+
 def updates_of(config: ChainConfig, teacher: PictureModel) -> tuple[int, int, int]:
-    """Optimiser steps of the conversion (0 where none is needed), of a student, and of those with two steps and one."""
+    """Optimiser steps of the conversion (0 where none is needed), of a student, and of those with two steps and one.
+    Raises ValueError if those that were given leave nothing for the others."""
     trained = configs.from_json(teacher.meta["config"]).optim.batch * teacher.meta["step"]
     left = trained * (STUDENT if teacher.taught_steps else TRAINING) / config.optim.batch
     convert = 0 if can_be_distilled(teacher) else config.convert_updates or max(1, int(left / 4 / CONVERSION))
@@ -112,7 +125,10 @@ def updates_of(config: ChainConfig, teacher: PictureModel) -> tuple[int, int, in
     few = sum(steps <= 2 for steps in students)
     if config.last_updates is not None:
         left, few = left - STUDENT * few * config.last_updates, -few
-    each = config.updates or max(1, int(left / STUDENT / max(1, len(students) + few)))
+    each = config.updates or int(left / STUDENT / max(1, len(students) + few))
+    if each < 1 and (config.last_updates or config.convert_updates) and len(students) + few > 0:
+        raise ValueError("these updates leave nothing of what the teacher's training cost for the rest: give --updates")
+    each = max(1, each)
     return convert, each, config.last_updates or 2 * each
 
 

@@ -1,6 +1,7 @@
 """Trained models from a run folder, a checkpoint or a folder with a model, on this machine or under a URL."""
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 
@@ -36,13 +37,21 @@ def files(path: str | Path) -> tuple[bytes, bytes]:
     if store.fs.exists(f"{store.root}/model.json"):
         return _files(store)
     if (student := _last_student(store)) is not None:
-        return files(f"{path}/{student}")
+        place, expected = student
+        if digest(*(data := files(f"{path}/{place}"))) != expected:
+            raise ValueError(f"the model in {path}/{place} is not the one that {path}/chain.json names")
+        return data
     config = _run_config(store)
     places = [Store(config.storage)] if config and config.storage else []
     for place in (*places, Store(f"{path}/checkpoints"), store):
         if (step := place.newest()) is not None:
             return place.read(step, "model.json"), place.read(step, "model.safetensors")
     raise ValueError(f"{path} holds no model: no model.json and no checkpoint (a run writes one every minute)")
+
+
+def digest(about: bytes, weights: bytes) -> str:
+    """A name for a model's two files."""
+    return hashlib.sha256(hashlib.sha256(about).digest() + hashlib.sha256(weights).digest()).hexdigest()
 
 
 def read(about: bytes, weights: bytes, where: str, device: str = "cpu") -> PictureModel:
@@ -87,18 +96,19 @@ def _files(store: Store) -> tuple[bytes, bytes]:
     return about, weights
 
 
-def _last_student(store: Store) -> str | None:
-    """Where the last finished student lies in the folder of a chain (generative/chain.py); None in other folders."""
+def _last_student(store: Store) -> tuple[str, str] | None:
+    """Where the last finished student lies in the folder of a chain (generative/chain.py), and the digest that it has
+    there; None in other folders."""
     path = f"{store.root}/chain.json"
     if not store.fs.exists(path):
         return None
     try:
-        done = [str(row["stage"]) for row in json.loads(store.fs.cat_file(path))["stages"]]
+        done = [(str(row["stage"]), row["sha256"]) for row in json.loads(store.fs.cat_file(path))["stages"]]
     except (OSError, *_ODD) as error:
         raise ValueError(f"{path} cannot be read as a chain: {error!r}") from None
-    if not done or not done[-1].isalnum():
+    if not done or not done[-1][0].isalnum():
         raise ValueError(f"{store.root} is a chain without a finished student")
-    return f"stages/{done[-1]}"
+    return f"stages/{done[-1][0]}", done[-1][1]
 
 
 def _run_config(store: Store) -> TrainConfig | None:

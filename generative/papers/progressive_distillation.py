@@ -16,6 +16,7 @@ from torch import Tensor
 
 from generative import noise, process
 from generative.denoiser import Cond, Denoise, Prediction, static_threshold
+from generative.image_to_image import ImageToImage
 from generative.model import NetConfig, PictureModel
 from generative.nets.unet import UNetConfig
 from generative.noise import Source
@@ -187,7 +188,11 @@ def check_teacher(student: Diffusion, teacher: PictureModel) -> None:
             raise ValueError(f"the teacher's {name} is {has}, the student's {needed}")
     if theirs.net.classes != ours.net.classes:
         raise ValueError(f"the teacher has {theirs.net.classes} classes, the student {ours.net.classes}")
+    if isinstance(teacher, ImageToImage):
+        raise ValueError("the teacher makes pictures of pictures, the student pictures alone")
     if not ours.num_steps:
+        if teacher.taught_steps:
+            raise ValueError(f"the teacher knows its own {teacher.taught_steps} times alone, the student is for all")
         return
     if not isinstance(theirs, DiffusionConfig) or theirs.prediction == "eps":
         raise ValueError("the teacher predicts eps, which says nothing of x0 in pure noise: convert it to v first")

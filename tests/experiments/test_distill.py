@@ -19,8 +19,10 @@ import generative
 from experiments import chain_page, chain_scores, jobs, runs
 from experiments.chain_scores import Judge, Row, Scores
 from experiments.distill import parse_distill
-from generative import chain_manifest, process
-from generative.chain import can_be_distilled, plan
+from experiments.presets import few_steps
+from generative import chain_manifest, models, process
+from generative import config as configs
+from generative.chain import ChainConfig, can_be_distilled, plan
 from generative.config import OptimSettings, TrainConfig, WatchSettings
 from generative.metrics import features
 from generative.metrics.fid import fid, kid
@@ -220,7 +222,7 @@ def _edit(path: Path, change: Callable[[dict], object]) -> None:
         ("config.json", lambda d: d["config"].update(updates=9), "another configuration"),
         ("config.json", lambda d: d["config"].update(teacher="/elsewhere"), "starts from"),
         ("chain.json", lambda d: d["stages"].reverse(), "cannot be read as a chain"),
-        ("chain.json", lambda d: d["stages"].pop(0), "names stages that are not this chain's"),
+        ("chain.json", lambda d: d["stages"].pop(0), "names another teacher of stage 000002"),
         ("chain.json", lambda d: d["stages"].append(d["stages"][-1]), "cannot be read as a chain"),
         ("chain.json", lambda d: d["stages"][0].update(steps=2**40), "cannot be read as a chain"),
         ("chain.json", lambda d: d["stages"][0].update(steps=True), "cannot be read as a chain"),
@@ -251,6 +253,40 @@ def test_a_checkpoint_under_another_steps_name_is_noticed(chain: Path, tandem: T
     code, _, err = tandem("distill", "--resume", chain, "--plain")
     assert code == 1
     assert "cannot be gone on from: ValueError('it is of step 2')" in err
+
+
+def test_a_chain_without_its_manifest_is_left_as_it_is(chain: Path, tandem: Tandem) -> None:
+    (chain / "chain.json").unlink()
+    before = _state(chain)
+    code, _, err = tandem("distill", "--resume", chain, "--plain")
+    assert (code, "holds a training without chain.json" in err, len(err.strip().splitlines())) == (2, True, 1)
+    assert _state(chain) == before
+
+
+def test_the_papers_chain_of_cifar10() -> None:
+    """From 8,192 steps to 1: 13 students, of which the last two have 100,000 updates and the others 50,000 (App E)."""
+    config = ChainConfig(from_steps=8192, updates=few_steps.CHAINS["pd-cifar10"]["updates"])
+    assert few_steps.CHAINS["pd-cifar10"] == {"from_steps": 8192, "updates": 50_000, "learning_rate": 5e-5}
+    base = few_steps.cifar10()
+    with torch.device("meta"):
+        model = models.make(base.model, (3, 32, 32), 256)
+    model.meta = {"config": configs.to_json(base), "step": base.steps}
+    stages = plan(config, Path(), model)
+    assert [stage.steps for stage in stages] == [2**i for i in range(12, -1, -1)]
+    assert [stage.config.steps for stage in stages] == [50_000] * 11 + [100_000] * 2
+    assert {stage.config.model.prediction for stage in stages} == {"x0"}  # pyright: ignore
+
+
+def test_a_chain_says_what_it_costs(teacher: Path, tandem: Tandem, tmp_path: Path) -> None:
+    flags = ["--from-steps", 4, "--updates", 6, "--last-updates", 9, "--dry-run", "--runs-dir", tmp_path]
+    _, said, _ = tandem("distill", teacher, *flags)
+    assert f"the chain costs {5 * (9 + 9) / (3 * 40):.2f} of what training the teacher did" in said
+
+
+@pytest.mark.parametrize("preset", ["sr3-photos64", "palette-all64"])
+def test_a_model_of_pictures_given_pictures_begins_no_chain(preset: str, restorers, tandem: Tandem) -> None:
+    code, _, err = tandem("distill", restorers[preset], "--plain")
+    assert (code, "this one makes pictures of pictures" in err, len(err.strip().splitlines())) == (2, True, 1)
 
 
 def test_samples_are_of_the_student_that_the_chain_names(chain: Path, tandem: Tandem, tmp_path: Path) -> None:
@@ -438,7 +474,14 @@ def test_eval_of_a_chain_writes_a_page_with_every_method(
         features.extract(judge.net, _spread_of("test", 40), num_levels=17),
     )
     above = (student.fid - floor) / (whole.fid - floor)
-    assert f"| 4 | {student.fid / whole.fid:.3f} | {above:.3f} | {student.kid / whole.kid:.3f} |" in page
+    assert f"| 4 | {student.fid / whole.fid:.3f} | {above:.3f} |" in page
+    others = [row for row in rows if (row.steps, row.seed) == (4, 0) and row.method != "distilled"]
+    best = min(others, key=lambda row: row.kid)
+    (by_kid,) = [line for line in page.partition("by KID")[2].splitlines() if line.startswith("| 4 | ")][:1]
+    assert by_kid.startswith(f"| 4 | {student.kid / whole.kid:.3f} |")
+    assert by_kid.endswith(
+        f"| {best.method} | {student.kid - best.kid:.5f} | {int(student.kid < best.kid)} of 1 better |"
+    )
     from PIL import Image
 
     for name in ("scores.png", "strip.png"):

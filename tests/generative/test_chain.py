@@ -1,6 +1,7 @@
 """Chains of students: their stages, going on after a kill to the bit, and files that are not what the manifest says."""
 
 import json
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 import generative
 from generative import chain, chain_manifest
+from generative import config as configs
 from generative.chain import ChainConfig
 from generative.config import OptimSettings, TrainConfig, WatchSettings
 from generative.nets.unet import UNetConfig
@@ -89,7 +91,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 3, 4, 7, 12])
+@pytest.mark.parametrize("at", random.Random(5).sample(range(1, 16), 4))
 def test_a_chain_that_was_killed_ends_with_the_same_weights(
     teacher: Path, whole: Path, tmp_path: Path, at: int
 ) -> None:
@@ -141,6 +143,64 @@ def test_each_stage_is_tied_to_its_teacher(whole: Path) -> None:
     assert [row["teacher_sha256"] for row in manifest["stages"]] == hashes[:-1]
 
 
+def test_a_row_that_names_another_teacher_is_noticed(teacher: Path, whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path)
+    manifest = chain_manifest.read_manifest(run)
+    manifest["stages"][1]["teacher_sha256"] = "f" * 64
+    (run / chain_manifest.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"names another teacher of stage 000002 than the one in .*000004"):
+        chain.distill(settings(teacher), run, resume=True)
+
+
+def test_a_stage_of_another_chain_is_not_gone_on_with(teacher: Path, whole: Path, tmp_path: Path) -> None:
+    chain.distill(settings(teacher, seed=1), tmp_path / "other")
+    run = copied(whole, tmp_path)
+    manifest = chain_manifest.read_manifest(run)
+    manifest["stages"].pop()
+    (run / chain_manifest.MANIFEST).write_text(json.dumps(manifest))
+    shutil.rmtree(run / "stages" / "000001")
+    shutil.copytree(tmp_path / "other" / "stages" / "000001", run / "stages" / "000001")
+    with pytest.raises(ValueError, match=r"000001 holds a training that is not this chain's: its seed is another"):
+        chain.distill(settings(teacher), run, resume=True)
+    assert chain_manifest.read_manifest(run) == manifest
+
+
+def test_what_each_stage_was_trained_with_is_noted(whole: Path) -> None:
+    rows = chain_manifest.read_manifest(whole)["stages"]
+    assert [row["optim"]["batch"] for row in rows] == [8] * 3
+    assert [row["generator"] for row in rows] == [{"seed": row["seed"], "step": row["updates"]} for row in rows]
+
+
+def test_a_model_that_lies_where_the_teacher_would_is_left_alone(teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "teacher").mkdir(parents=True)
+    (tmp_path / "run" / "teacher" / "model.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"model.json is there, and of another model than"):
+        chain.distill(settings(teacher), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "teacher" / "model.json").read_text() == "mine"
+
+
+def test_updates_that_leave_nothing_for_the_others_are_refused(teacher: Path, vdm: Path) -> None:
+    for start, changes in ((teacher, {"last_updates": 1000}), (vdm, {"convert_updates": 1000, "last_updates": None})):
+        model = generative.load(start)
+        with pytest.raises(ValueError, match="these updates leave nothing of what the teacher's training cost"):
+            chain.plan(settings(start, **{"updates": None, **changes}), Path(), model)
+        chain.plan(settings(start, **{"updates": 1, **changes}), Path(), model)
+
+
+@pytest.mark.parametrize(("weighting", "of_students"), [("snr_plus_one", "snr_plus_one"), ("snr", "truncated_snr")])
+def test_students_have_their_teachers_weighting_where_it_weighs_noise(
+    teacher: Path, weighting: Any, of_students: str
+) -> None:
+    for log_snr_min in (-20.0, -10.0):  # the second needs a conversion
+        model = generative.load(teacher)
+        base = model.meta["config"]["model"]
+        base["weighting"], base["schedule"]["log_snr_min"] = weighting, log_snr_min
+        model.config = configs.from_json(model.meta["config"]).model
+        stages = chain.plan(settings(teacher, convert_updates=3), Path(), model)
+        assert len(stages) == 3 + (log_snr_min > -15)
+        assert {stage.config.model.weighting for stage in stages} == {of_students}  # pyright: ignore
+
+
 def test_another_teacher_is_refused(teacher: Path, whole: Path, tmp_path: Path) -> None:
     other = shutil.copytree(teacher, tmp_path / "other")
     with pytest.raises(ValueError, match="holds a chain that starts from"):
@@ -176,14 +236,33 @@ def test_the_teacher_is_frozen(teacher: Path, tmp_path: Path, whole: Path) -> No
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_model_that_predicts_eps_is_converted_first(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def vdm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from generative.nets.vdm_unet import VDMUNetConfig
     from generative.papers.vdm import VDMConfig
 
-    net = VDMUNetConfig(channels=8, blocks=1, dropout=0.1)
+    net, run = VDMUNetConfig(channels=8, blocks=1, dropout=0.1), tmp_path_factory.mktemp("vdm")
     config = TrainConfig(model=VDMConfig(net=net), optim=OptimSettings(batch=8), watch=WATCH, steps=2, threads=1)
-    train(replace(config, data=replace(config.data, name="digits")), tmp_path / "vdm")
-    chosen = settings(tmp_path / "vdm", convert_updates=3, from_steps=4, to=2)
+    train(replace(config, data=replace(config.data, name="digits")), run)
+    return run
+
+
+@pytest.mark.parametrize("at", [2, 5])
+def test_a_chain_that_was_killed_while_it_converted_or_after(vdm: Path, tmp_path: Path, at: int) -> None:
+    chosen = settings(vdm, convert_updates=3, from_steps=4, to=2)
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if step >= at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        chain.distill(chosen, tmp_path / "run", report=report)
+    killed, whole = chain.distill(chosen, tmp_path / "run", resume=True), chain.distill(chosen, tmp_path / "whole")
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in killed.state_dict().items())
+
+
+def test_a_model_that_predicts_eps_is_converted_first(vdm: Path, tmp_path: Path) -> None:
+    chosen = settings(vdm, convert_updates=3, from_steps=4, to=2)
     assert chain.distill(chosen, tmp_path / "run").config.num_steps == 2
     rows = chain_manifest.read_manifest(tmp_path / "run")["stages"]
     assert [(row["stage"], row["updates"]) for row in rows] == [("convert", 3), ("000002", 6)]
@@ -246,8 +325,13 @@ def test_what_cannot_be_distilled_is_refused_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_loading_a_chain_gives_its_last_student(whole: Path) -> None:
+def test_loading_a_chain_gives_its_last_student(whole: Path, tmp_path: Path) -> None:
     assert generative.load(whole).config.num_steps == 1
+    run = copied(whole, tmp_path)
+    shutil.rmtree(run / "stages" / "000001")
+    shutil.copytree(run / "stages" / "000002", run / "stages" / "000001")
+    with pytest.raises(ValueError, match=r"stages/000001 is not the one that .*chain.json names"):
+        generative.load(run)
     manifest = chain_manifest.read_manifest(whole)
     assert [row["steps"] for row in manifest["stages"]] == [4, 2, 1]
 

@@ -15,11 +15,13 @@ from generative.noise import GlobalBatch
 from generative.papers.progressive_distillation import (
     Diffusion,
     DiffusionConfig,
+    check_teacher,
     stages,
     student_target,
     weight,
     weighted_error,
 )
+from generative.papers.sr3 import SR3, SR3Config
 from generative.pixels import scale
 from generative.schedules import Cosine, ScheduleConfig
 from tests.generative.known import gaussian
@@ -242,6 +244,55 @@ def test_a_convert_of_eps_learns_from_pictures_where_hardly_any_signal_is_left()
     faint = convert.schedule(times(seed)) < -5
     assert 0 < int(faint.sum()) < 8
     assert torch.equal(alone == taught, faint)
+
+
+@pytest.mark.parametrize("num_steps", [0, 4])
+def test_a_class_is_told_to_student_and_teacher(num_steps: int) -> None:
+    """Two pictures that are the same but for their class have other losses, and other targets."""
+    net = UNetConfig(channels=8, multipliers=(1,), blocks=1, attention_resolutions=(), dropout=0.0, classes=3)
+    teacher, model = small(net=net, prediction="x0"), small(net=net, num_steps=num_steps)
+    asked: dict[str, list[Tensor]] = {"teacher": [], "model": []}
+    for name, one in (("teacher", teacher), ("model", model)):
+        answer = one.denoise.forward
+
+        def call(z: Tensor, log_snr: Tensor, cond: Any = None, name: str = name, answer: Any = answer) -> Tensor:
+            asked[name].append(cond["label"])
+            return answer(z, log_snr, cond)
+
+        one.denoise.forward = call  # pyright: ignore[reportAttributeAccessIssue]
+    model.learn_from(teacher)
+    losses = [model.losses({**batch(), "label": torch.full((8,), k)}, source())["loss"] for k in (0, 1)]
+    assert not torch.equal(*losses)
+    assert [label.unique().tolist() for label in asked["model"]] == [[0], [1]]
+    assert [label.unique().tolist() for label in asked["teacher"]] == [[0]] * (1 + (num_steps > 0)) + [[1]] * (
+        1 + (num_steps > 0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "message"),
+    [
+        ({"num_steps": 4}, {}, "the teacher knows its own 4 times alone, the student is for all"),
+        ({"prediction": "eps", "weighting": "snr"}, {"num_steps": 4}, "the teacher predicts eps"),
+        ({"schedule": ScheduleConfig(kind="cosine", log_snr_max=15.0, log_snr_min=-20.0)}, {"num_steps": 4},
+         "the teacher's schedule is .*15.0.*, the student's .*20.0"),
+        ({"num_steps": 16}, {"num_steps": 4}, "the teacher takes 16 steps; its student must take half of them, got 4"),
+        ({"net": UNetConfig(channels=8, multipliers=(1,), blocks=1, attention_resolutions=(), classes=3)},
+         {"num_steps": 4}, "the teacher has 3 classes, the student 0"),
+    ],
+)  # fmt: skip
+def test_a_teacher_that_does_not_fit_is_refused(theirs: dict[str, Any], ours: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_teacher(small(**ours), small(**theirs))
+    check_teacher(small(num_steps=4), small())
+    check_teacher(small(num_steps=4), small(num_steps=8))
+    with pytest.raises(ValueError, match=r"the teacher's shape is \(1, 4, 4\), the student's \(3, 4, 4\)"):
+        check_teacher(Diffusion(small().config, (3, 4, 4), 17), small())
+    with pytest.raises(ValueError, match="the teacher's num_levels is 17, the student's 256"):
+        check_teacher(Diffusion(small().config, (1, 4, 4)), small())
+    enlarger = SR3(SR3Config(net=small().config.net, low=2), (1, 4, 4), 17)
+    with pytest.raises(ValueError, match="the teacher makes pictures of pictures"):
+        check_teacher(small(), enlarger)
 
 
 def test_a_teacher_is_no_part_of_its_student() -> None:
