@@ -1,7 +1,7 @@
 """Pictures of a cascade, stage by stage, each stage's kept without loss, so that whatever stops it nothing is lost.
 
 FOLDER/KEY/about.json            which models, levels and steps led to these pictures
-FOLDER/KEY/000000000064.npz      pictures number 64 and on, uint8 levels [n, C, H, W]
+FOLDER/KEY/000000000064.npz      pictures number 64 and on, uint8 [n, C, H, W]; float32 of a base that stops early
 
 A stage's key is a hash of all that decides its pictures, those of the stages before included. So what is there is never
 made again: a sweep over levels draws one set of base pictures, and more pictures add to those there are.
@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from agents.reading import reading
-from experiments import files
+from experiments import files, sweep_schedule
 from experiments.progress import Steps
 from experiments.restoring import check_level
 from generative import noise
 from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
-from generative.papers.cascade import CascadeStage, check_fits, check_truncated, truncated
+from generative.papers.cascade import CascadeStage, check_fits, check_truncated, continued, stop_of, unfinished
+from generative.schedules import ScheduleConfig, make
 
 BLOCK = 64
 """Pictures in a file."""
@@ -43,6 +44,8 @@ class Stage:
     truncated: bool = False
     """The base stops at that noise and hands over what it has (Sec 3.2); else its picture is noised again (Sec 3.3).
     Of the stage after the base alone."""
+    schedule: ScheduleConfig | None = None
+    """Where the steps lie; as the model has it if None."""
 
 
 def check(models: Sequence[PictureModel], levels: Sequence[float] = (), truncated: bool = False) -> None:
@@ -59,17 +62,28 @@ def check(models: Sequence[PictureModel], levels: Sequence[float] = (), truncate
 
 def planned(
     models: Sequence[PictureModel], levels: Sequence[float], *, steps: Sequence[int], sampler: str | None,
-    truncated: bool,
+    truncated: bool, schedules: Sequence[str] = (),
 ) -> list[Stage]:  # fmt: skip
-    """How each model is sampled, as a person said it: steps of none (as configured), of all, or of each; sampler: each
-    model's own if None. Raises ValueError for other numbers of steps."""
+    """How each model is sampled, as a person said it.
+
+    Args: levels: of the stages after the first; steps: of none (as configured), of all, or of each; sampler: each
+    model's own if None; schedules: of each stage after the first, a file of `tandem sweep schedule` or "own".
+    Raises: ValueError for another number of steps or schedules, or what is no schedule.
+    """
     if len(steps) not in (0, 1, len(models)):
         raise ValueError(f"--steps needs one number, or one for each of the {len(models)} stages, got {len(steps)}")
+    if len(schedules) not in (0, len(models) - 1):
+        wanted = f"a file, or own, for each stage after the first, {len(models) - 1}"
+        raise ValueError(f"--schedules needs {wanted}, got {len(schedules)}")
     counts = tuple(steps) * (len(models) // len(steps)) if steps else [model.steps for model in models]
+    found = [None if name == "own" else sweep_schedule.read(Path(name)) for name in schedules or ["own"] * len(levels)]
     return [
-        Stage(steps=count, sampler=sampler or model.sampler, level=level, truncated=truncated and number == 1)
-        for number, (model, count, level) in enumerate(zip(models, counts, (0.0, *levels), strict=True))
-    ]
+        Stage(
+            steps=counts[i], sampler=sampler or model.sampler, level=(0.0, *levels)[i],
+            truncated=truncated and i == 1, schedule=(None, *found)[i],
+        )
+        for i, model in enumerate(models)
+    ]  # fmt: skip
 
 
 def draw(
@@ -81,32 +95,41 @@ def draw(
     seed: int = 0,
     label: int | None = None,
 ) -> list[Tensor]:
-    """What each stage made, uint8 [n, C, H, W]. Picture i depends on the models, the stages, the seed and i alone.
+    """What each stage made, uint8 [n, C, H, W] (float32 of a base that stopped early). Picture i depends on the models,
+    the stages, the seed and i alone.
 
     Args: label: class of all pictures; each class in turn if None. Raises: ValueError for stages that do not fit, or
     files that are damaged.
     """
     if any(stage.truncated for stage in (*stages[:1], *stages[2:])):
         raise ValueError("only the stage after the base takes what the base left unfinished")
-    check(models, [stage.level for stage in stages[1:]], any(stage.truncated for stage in stages))
+    early = any(stage.truncated for stage in stages)
+    check(models, [stage.level for stage in stages[1:]], early)
     drawn: list[Tensor] = []
-    key = ""
+    key, end = "", None
+    if early:
+        assert isinstance(models[1], CascadeStage)
+        end = stop_of(models[0], models[1], stages[1].level)
     for number, (model, stage) in enumerate(zip(models, stages, strict=True)):
         about = {"before": key, "model": model.fingerprint(), **asdict(stage), "seed": seed, "label": label}
+        about |= {"ends_at": end} if number == 0 else {}
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         place = folder / key
         place.mkdir(parents=True, exist_ok=True)
         files.write_text(place / "about.json", json.dumps({"stage": number, **about}, indent=2))
         side = "x".join(map(str, model.shape[1:]))
         what = f"stage {number + 1}, {side}" + (f", level {stage.level:g}" if isinstance(model, CascadeStage) else "")
+        settings: dict[str, Any] = {"seed": noise.mix(seed, number)}
+        if end is not None and number < 2:
+            settings |= {"end": end, "base": models[0]}
         with Steps(what, n) as progress:
             blocks = []
             for first in range(0, n, BLOCK):
-                given = drawn[-1][first : first + BLOCK] if drawn else None
-                before = (models[0], stages[0]) if stage.truncated else None
-                options = {"number": number, "label": label, "given": given, "before": before}
-                blocks.append(_block(place, model, stage, first, min(BLOCK, n - first), seed, **options))
-                progress.update(first + len(blocks[-1]))
+                many = min(BLOCK, n - first)
+                given = drawn[-1][first : first + many] if drawn else None
+                options = {**settings, "first": first, "label": labels_of(model, first, many, label)}
+                blocks.append(_kept(place, model, stage, many, given, options))
+                progress.update(first + many)
         drawn.append(torch.cat(blocks))
     return drawn
 
@@ -118,35 +141,41 @@ def labels_of(model: PictureModel, first: int, n: int, label: int | None) -> Ten
     return torch.arange(first, first + n) % classes if label is None else torch.full((n,), label)
 
 
-def _block(
-    place: Path, model: PictureModel, stage: Stage, first: int, n: int, seed: int, *, number: int, label: int | None,
-    given: Tensor | None, before: tuple[PictureModel, Stage] | None,
-) -> Tensor:  # fmt: skip
-    """Pictures `first` to first + n - 1 of a stage: from their file, or drawn and kept. before: the base, of a stage
-    that has it stop early."""
-    path = place / f"{first:012d}.npz"
+def _kept(
+    place: Path, model: PictureModel, stage: Stage, n: int, given: Tensor | None, options: dict[str, Any]
+) -> Tensor:
+    """n pictures of a stage: from their file, or drawn and kept. options: of `_made`."""
+    path = place / f"{options['first']:012d}.npz"
+    kind = np.float32 if given is None and "end" in options else np.uint8
     if path.exists():
         with reading(path, "pictures of a stage (remove it to have them drawn anew)"):
             with np.load(path, allow_pickle=False) as file:
                 found = file["pictures"]
-            if found.dtype != np.uint8 or found.shape[1:] != tuple(model.shape):
+            if found.dtype != kind or found.shape[1:] != tuple(model.shape):
                 raise ValueError(f"it holds other pictures than {tuple(model.shape)}")
         if len(found) >= n:
             return torch.from_numpy(found[:n])
-    options: dict[str, Any] = {"steps": stage.steps, "sampler": stage.sampler}
-    classes, mixed = labels_of(model, first, n, label), noise.mix(seed, number)
-    if before is not None:
-        base, how = before
-        asked = {"steps": how.steps, "sampler": how.sampler, "seed": noise.mix(seed, 0), "first": first}
-        cond = truncated(base, model, n, stage.level, label=labels_of(base, first, n, label), **asked)  # pyright: ignore
-        made = model.draw(cond, seed=mixed, first=first, **options)  # pyright: ignore
-    elif given is None:
-        options["schedule"] = model.sampling_schedule
-        made = model.sample(n, seed=mixed, first=first, label=classes, **options)
-    else:
-        asked = {"level": stage.level} if isinstance(model, CascadeStage) else {}
-        made = model.restore(given, seed=mixed, first=first, label=classes, draw=options, **asked)  # pyright: ignore
-    made = made.cpu()
+    made = _made(model, stage, n, given, **options).cpu()
     with files.whole(path) as temporary:
         np.savez_compressed(temporary, pictures=made.numpy())
     return made
+
+
+def _made(
+    model: PictureModel, stage: Stage, n: int, given: Tensor | None, *, seed: int, first: int, label: Tensor | None,
+    end: float | None = None, base: PictureModel | None = None,
+) -> Tensor:  # fmt: skip
+    """Pictures of a stage. given: what the one before made, of which it is the first if None; end, base: where the base
+    stops, of a base or the stage after it."""
+    how: dict[str, Any] = {"steps": stage.steps, "sampler": stage.sampler}
+    which: dict[str, Any] = {"seed": seed, "first": first}
+    if given is None:
+        if end is not None:
+            return unfinished(model, n, end, label=label, **how, **which)
+        return model.sample(n, label=label, schedule=model.sampling_schedule, **how, **which)
+    assert isinstance(model, ImageToImage)
+    how["schedule"] = None if stage.schedule is None else make(stage.schedule)
+    if end is not None and base is not None and isinstance(model, CascadeStage):
+        return model.draw(continued(base, model, given, end, label), **how, **which)
+    asked: dict[str, Any] = {"level": stage.level} if isinstance(model, CascadeStage) else {}
+    return model.restore(given, label=label, draw=how, **which, **asked)

@@ -32,9 +32,14 @@ def restore_command(args: list[str]) -> int:
     if loaded.config.net.classes and command.label is None:
         known = f": {', '.join(loaded.meta['classes'])}" if loaded.meta["classes"] else ""
         raise ValueError(f"this model needs a class: name one with --label{known}")
+    further = [_further(run, loaded, command) for run in command.then]
+    if len(command.then_levels) not in (0, len(further)):
+        raise ValueError(f"--then-levels needs a number for each run of --then, {len(further)}")
+    for model, level in zip(further, command.then_levels, strict=False):
+        restoring.check_level(model, level)
     wanted = Wanted(
         command=command,
-        models=(loaded, *(_further(run, loaded, command) for run in command.then)),
+        models=(loaded, *further),
         task=_task(command, loaded),
         label=labels(command.label, command.n, loaded),
         schedule=None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule)),
@@ -96,7 +101,8 @@ def _folder(wanted: Wanted) -> int:
     settings = {
         "weights": [model.fingerprint() for model in wanted.models],
         "task": wanted.task, "n": command.n, "seed": command.seed,
-        "spoil": command.spoil, "side": command.side, "times": command.times, "level": command.level,
+        "spoil": command.spoil, "side": command.side, "times": command.times,
+        "level": [command.level, *command.then_levels],
         "label": command.label, "steps": [wanted.steps(model) for model in wanted.models], "overlap": command.overlap,
         "sampler": [command.sampler or model.sampler for model in wanted.models],
         "schedule": None if command.schedule is None else command.schedule.read_text(),

@@ -22,6 +22,8 @@ class RestoreCommand:
     """A picture, or a folder of pictures."""
     then: tuple[str, ...] = ()
     """upscale: runs that enlarge further what RUN made, one after the other."""
+    then_levels: tuple[float, ...] = ()
+    """upscale: as --level, for each run of --then; 0 if omitted."""
     task: Literal["colorize", "inpaint", "uncrop", "jpeg", "upscale"] | None = None
     """What to do; the model's own task if it has one."""
     mask: Path | None = None

@@ -87,8 +87,10 @@ def restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
             shown = k if shown is None else shown
             k = drawn(model, k, time * steps, noise.mix(command.seed, time, number), **asked)
         before = steps * len(rounds)
-        for time, further in enumerate(wanted.models[1:], len(rounds)):
-            k = drawn(further, k, before, noise.mix(command.seed, time, number))
+        levels = command.then_levels or (0.0,) * len(command.then)
+        for time, (further, level) in enumerate(zip(wanted.models[1:], levels, strict=True), len(rounds)):
+            noisy = {"level": level} if isinstance(further, CascadeStage) else {}
+            k = drawn(further, k, before, noise.mix(command.seed, time, number), **noisy)
             before += wanted.steps(further)
     assert shown is not None
     if "mask" in asked and (command.spoil or command.mask is not None):

@@ -36,7 +36,7 @@ def task_of(name: str, model: ImageToImage, asked: str | None) -> str:
 def check_level(model: ImageToImage, level: float) -> None:
     """Raises ValueError for a level of noise that the model was not trained for; 0 is none."""
     if isinstance(model, CascadeStage):
-        model.check_level(level)
+        model.augmentation.check_level(level)
     elif level != 0:  # NaN is not
         raise ValueError(
             f"--level is for a stage of a cascade that was trained with noise on what it is given, got {level}"

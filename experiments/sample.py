@@ -53,6 +53,8 @@ class SampleCommand:
     """Where the grid goes, a .png; small pictures are enlarged."""
     levels: tuple[float, ...] = ()
     """Of a cascade: s of the noise that each stage after the first adds to what it enlarges; 0 if omitted."""
+    schedules: tuple[str, ...] = ()
+    """Of a cascade: a file of `tandem sweep schedule` for each stage after the first, or "own" for the model's own."""
     truncated: bool = False
     """Of a cascade: the base stops at the first of those levels, instead of being noised again."""
     store: Path | None = None
@@ -95,10 +97,12 @@ def _cascade(command: SampleCommand) -> int:
     if len(levels) != len(models) - 1:
         raise ValueError(f"--levels needs one number for each stage after the first, {len(models) - 1}, got {levels}")
     cascade.check(models, levels, command.truncated)
-    how = {"steps": command.steps, "sampler": command.sampler, "truncated": command.truncated}
-    stages = cascade.planned(models, levels, **how)
+    stages = cascade.planned(
+        models, levels, steps=command.steps, sampler=command.sampler, truncated=command.truncated,
+        schedules=command.schedules,
+    )  # fmt: skip
     if command.schedule is not None:
-        raise ValueError("--schedule is for a single model")
+        raise ValueError("--schedule is for a single model, --schedules for a cascade")
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
     label = labels(command.label, 1, models[0])
@@ -128,8 +132,9 @@ def _check_room(n: int, model: "PictureModel") -> None:
 def _check(command: SampleCommand) -> None:
     if not command.runs:
         raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
-    if len(command.runs) == 1 and (command.levels or command.store or command.truncated):
-        raise ValueError("--levels, --truncated and --store are for a cascade: name its runs, the smallest first")
+    if len(command.runs) == 1 and (command.levels or command.store or command.truncated or command.schedules):
+        names = "--levels, --schedules, --truncated and --store"
+        raise ValueError(f"{names} are for a cascade: name its runs, the smallest first")
     for name, least in (("n", 1), ("seed", 0)):
         if (value := getattr(command, name)) < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")

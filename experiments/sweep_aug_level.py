@@ -48,6 +48,8 @@ class AugLevelCommand:
     """s of the noise, from 0 (next to none) to 1."""
     before: tuple[float, ...] = ()
     """Levels of the stages between the first and the last; 0 if omitted."""
+    schedules: tuple[str, ...] = ()
+    """A file of `tandem sweep schedule` for each stage after the first, or "own" for the model's own."""
     truncated: bool = False
     """The base stops at each level and hands over what it has, instead of being noised again: for two runs."""
     samples: int = 1000
@@ -121,7 +123,7 @@ def command(args: list[str]) -> int:
         shown.append(made[:COLUMNS])
         say(f"level {level:g}: KID {row.kid:.5f} ± {row.kid_se:.5f}, FID {row.fid:.2f}")
     floor = judged.row(-1.0, known["x"], None, known["label"])
-    _write(asked, last, rows, floor, describe(net), shown, given[:COLUMNS])
+    _write(asked, last, rows, floor, describe(net), shown, None if asked.truncated else given[:COLUMNS])
     return 0
 
 
@@ -140,7 +142,9 @@ def _check(asked: AugLevelCommand) -> None:
 
 def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) -> list[cascade.Stage]:
     levels = *(asked.before or (0.0,) * (len(models) - 2)), level
-    return cascade.planned(models, levels, steps=asked.steps, sampler=asked.sampler, truncated=asked.truncated)
+    return cascade.planned(
+        models, levels, steps=asked.steps, sampler=asked.sampler, truncated=asked.truncated, schedules=asked.schedules
+    )  # fmt: skip
 
 
 class _Judge:
@@ -166,8 +170,9 @@ class _Judge:
 
 
 def _write(
-    asked: AugLevelCommand, last: CascadeStage, rows: list[Row], floor: Row, net: str, shown: list[Tensor], base: Tensor
-) -> None:
+    asked: AugLevelCommand, last: CascadeStage, rows: list[Row], floor: Row, net: str, shown: list[Tensor],
+    base: Tensor | None,
+) -> None:  # fmt: skip
     from experiments.tracking import write_png  # imports TensorBoard
 
     output = asked.output
@@ -184,18 +189,21 @@ def _write(
         f"{len(rows)} levels was chosen on these very pictures)."
     )
     steps = f" --steps {' '.join(map(str, asked.steps))}" if asked.steps else ""
+    steps += f" --schedules {' '.join(asked.schedules)}" if asked.schedules else ""
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
         f"{asked.seed}; {net}. KID ± its standard error over blocks.\n\n{tables.markdown(head, lines)}\n{verdict}\n\n"
-        f"![curve](curve.png)\n\npictures.png: what was enlarged, then a row for each level.\n\n"
+        f"![curve](curve.png)\n\npictures.png: {'' if base is None else 'what was enlarged, then '}a row for each "
+        "level.\n\n"
         f"`tandem sweep aug-level {' '.join(asked.runs)} --levels {' '.join(f'{level:g}' for level in asked.levels)} "
         f"--samples {asked.samples} --seed {asked.seed}{steps}{' --truncated' * asked.truncated}`\n"
     )
     files.write_text(output / "aug-level.md", text)
     files.write_text(output / "aug-level.json", json.dumps([asdict(row) for row in [*rows, floor]], indent=2))
     figure(output / "curve.png", rows, floor)
-    enlarged = base.repeat_interleave(last.factor, 2).repeat_interleave(last.factor, 3)
-    write_png(output / "pictures.png", grid(torch.cat([enlarged, *shown]), last.num_levels, columns=len(base)))
+    if base is not None:
+        shown = [base.repeat_interleave(last.factor, 2).repeat_interleave(last.factor, 3), *shown]
+    write_png(output / "pictures.png", grid(torch.cat(shown), last.num_levels, columns=len(shown[0])))
     tables.show("noise on what is enlarged", head, lines)
     say(f"{verdict}\n{output / 'aug-level.md'}, curve.png and pictures.png beside it")
 

@@ -38,6 +38,8 @@ class ScheduleCommand:
     """Validation pictures (training pictures of sets without any) that are restored with each schedule."""
     task: str | None = None
     """Of a model that knows several."""
+    level: float = 0.0
+    """A stage of a cascade: s of the noise that is added to what is enlarged."""
     seed: int = 0
     """Of the noise; the same for every schedule."""
     features: str = "inception"
@@ -45,7 +47,7 @@ class ScheduleCommand:
     device: Device = "auto"
     """Where to run."""
     output: Path = Path("schedule.json")
-    """Where the best schedule goes, for `tandem restore --schedule` and `tandem eval --schedule`."""
+    """Where the best one goes, for --schedule of `tandem restore` and `tandem eval`, or --schedules of a cascade."""
 
 
 def command(args: list[str]) -> int:
@@ -59,6 +61,7 @@ def command(args: list[str]) -> int:
     model = generative.load(asked.run, pick_device(asked.device))
     if not isinstance(model, ImageToImage):
         raise ValueError(f"{asked.run} draws pictures of its own: its schedule is not searched for")
+    restoring.check_level(model, asked.level)
     flags.check_writable(asked.output)
     config = configs.from_json(model.meta["config"])
     try:
@@ -79,6 +82,7 @@ def command(args: list[str]) -> int:
         draw = {"steps": asked.steps, "schedule": None if schedule is None else schedules.make(schedule)}
         options: dict[str, Any] = {
             "label": x["label"],
+            "level": asked.level,
             "seed": noise.mix(asked.seed, 0),
             "draw": draw,
             "what": "samples",

@@ -3,9 +3,9 @@ arXiv 2106.15282.
 
 Sec 2: a chain p(z_0 | c) p(x_0 | z_0, c) of models that are trained apart, each of the later ones told the enlarged
 small picture (as SR3, generative/papers/sr3.py) and the class; Sec 3: what it is told is spoiled in training, so that
-it forgives what the stage before gets wrong. Blurring (Sec 3.1): a Gaussian filter, in training alone. Gaussian: noise
-of a level that is drawn for each picture, told to the network, and chosen for sampling after training; truncated (Sec
-3.2: the stage before stops early, at that level) or not (Sec 3.3: it ends, and its picture is noised again).
+it forgives what the stage before gets wrong (generative/augmentations.py): blurred (Sec 3.1), in training alone, or
+with noise whose level is told to the network, and chosen for sampling after training; truncated (Sec 3.2: the stage
+before stops early, at that level) or not (Sec 3.3: it ends, and its picture is noised again).
 
 Where we differ: levels are log_snr, so a stage before may have any schedule; the noise is added at the small size (or,
 by choice, at the large one, where the same level spoils less).
@@ -13,13 +13,13 @@ by choice, at the large one, where the same level spoils less).
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from generative import noise, process, schedules
+from generative import noise, schedules
+from generative.augmentations import Augmentation, Blur, Clean, GaussianNoise
 from generative.batching import evaluating, in_chunks
 from generative.denoiser import static_threshold
 from generative.image_to_image import ImageToImage, ImageToImageConfig
@@ -31,8 +31,6 @@ from generative.resize import resize
 from generative.samplers import SAMPLERS
 from generative.schedules import ScheduleConfig
 
-Augmentation = Literal["none", "gaussian", "blur"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CascadeConfig(ImageToImageConfig):
@@ -40,7 +38,7 @@ class CascadeConfig(ImageToImageConfig):
 
     low: int = 16
     """Side in pixels of what is enlarged; a divisor of the pictures' side."""
-    augmentation: Augmentation = "gaussian"
+    augmentation: Literal["none", "gaussian", "blur"] = "gaussian"
     """How what is enlarged is spoiled in training."""
     noise_at: Literal["lowres", "target"] = "lowres"
     """Whether Gaussian noise is added before or after the enlargement."""
@@ -67,17 +65,14 @@ class CascadeConfig(ImageToImageConfig):
         if len(self.blur_sigma) != 2 or not 0 < self.blur_sigma[0] <= self.blur_sigma[1] < math.inf:
             raise ValueError(f"blur_sigma must be two rising positive numbers, got {self.blur_sigma}")
 
-
-def blurred(x: Tensor, sigma: Tensor) -> Tensor:
-    """x [B, C, H, W] under a 3x3 Gaussian filter of standard deviation sigma [B], with mirrored edges. Sec 3.1."""
-    side = torch.exp(-0.5 / sigma.to(x).square())
-    line = torch.stack([side, torch.ones_like(side), side], 1)
-    line = line / line.sum(1, keepdim=True)
-    kernel = line[:, :, None] * line[:, None, :]
-    batch, channels, height, width = x.shape
-    mirrored = F.pad(x, (1, 1, 1, 1), mode="reflect").reshape(1, batch * channels, height + 2, width + 2)
-    kernel = kernel.repeat_interleave(channels, 0)[:, None]
-    return F.conv2d(mirrored, kernel, groups=batch * channels).reshape(x.shape)
+    def made(self) -> Augmentation:
+        """The augmentation as an object."""
+        if self.augmentation == "blur":
+            low, high = self.blur_sigma
+            return Blur(sigma=(low, high), share=self.blur_share)
+        if self.augmentation == "none":
+            return Clean()
+        return GaussianNoise(log_snr=schedules.make(self.augmentation_schedule), most=self.most, at=self.noise_at)
 
 
 class CascadeStage(ImageToImage):
@@ -89,7 +84,7 @@ class CascadeStage(ImageToImage):
         """shape: (C, side, side) of the large pictures. Raises ValueError if `low` does not divide the side."""
         check_factor(config.low, shape)
         super().__init__(config, shape, num_levels, augmented=config.augmentation == "gaussian")
-        self.augmentation = schedules.make(config.augmentation_schedule)
+        self.augmentation = config.made()
 
     @property
     def factor(self) -> int:
@@ -97,51 +92,25 @@ class CascadeStage(ImageToImage):
 
     def given(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         """Each picture of a batch is spoiled in its own measure."""
-        config, small = self.config, scale(reduced(batch["x"], self.config.low, self.num_levels), self.num_levels)
+        small = scale(reduced(batch["x"], self.config.low, self.num_levels), self.num_levels)
         place = noise.uniform(source, (len(small), 2), device=small.device, dtype=torch.float64)
-        if config.augmentation == "blur":
-            low, high = config.blur_sigma
-            soft = blurred(small, low + (high - low) * place[:, 0])
-            small = torch.where((place[:, 1] < config.blur_share)[:, None, None, None], soft, small)
-        if config.augmentation != "gaussian":
-            return {"image": self._large(small)}
-        return self.noised(small, self.augmentation(config.most * place[:, 0]), source)
+        return self._told(*self.augmentation.training(small, place, source, self._large))
 
     def asked(self, pictures: Tensor, sources: Source, level: float = 0.0) -> dict[str, Tensor]:
         """level: s of the noise that is added to `pictures` before they are enlarged (the not truncated way)."""
-        self.check_level(level)
+        self.augmentation.check_level(level)
         small = scale(pictures, self.num_levels)
-        if self.config.augmentation != "gaussian":
-            return {"image": self._large(small)}
-        places = torch.full((len(small),), level, dtype=torch.float64, device=small.device)
-        return self.noised(small, self.augmentation(places), sources)
-
-    def check_level(self, level: float) -> None:
-        """Raises ValueError for an s that was not trained; 0 is always right."""
-        if self.config.augmentation != "gaussian":
-            if level != 0:
-                raise ValueError(
-                    f"this stage was trained with augmentation {self.config.augmentation}: it has no levels"
-                )
-        elif not 0 <= level <= self.config.most:
-            raise ValueError(f"level must be from 0 to {self.config.most}, what training went to, got {level}")
-
-    def noised(self, small: Tensor, log_snr: Tensor, source: Source) -> dict[str, Tensor]:
-        """The condition of small pictures [B, C, h, w] in (-1, 1) with noise of log_snr [B]: scaled, then noised, then
-        enlarged (or enlarged, then noised), in training as in sampling."""
-        if self.config.noise_at == "lowres":
-            return self.handed(process.diffuse(small, log_snr, noise.normal_like(source, small)), log_snr)
-        large = self._large(small)
-        noisy = process.diffuse(large, log_snr, noise.normal_like(source, large))
-        return {"image": noisy, "level": self._level(log_snr)}
+        return self._told(*self.augmentation.sampling(small, level, sources, self._large))
 
     def handed(self, z: Tensor, log_snr: Tensor) -> dict[str, Tensor]:
         """The condition of a small latent z [B, C, h, w] at log_snr [B]."""
-        return {"image": self._large(z), "level": self._level(log_snr)}
+        return self._told(self._large(z), log_snr)
 
-    def _level(self, log_snr: Tensor) -> Tensor:
-        """As the network knows it."""
-        return log_snr.clamp(self.config.schedule.log_snr_min, self.config.schedule.log_snr_max)
+    def _told(self, image: Tensor, log_snr: Tensor | None) -> dict[str, Tensor]:
+        if log_snr is None:
+            return {"image": image}
+        known = self.config.schedule
+        return {"image": image, "level": log_snr.clamp(known.log_snr_min, known.log_snr_max)}
 
     def _large(self, small: Tensor) -> Tensor:
         return resize(small, (small.shape[-2] * self.factor, small.shape[-1] * self.factor))
@@ -157,47 +126,69 @@ def time_of(schedule: schedules.Schedule, log_snr: float) -> float:
     return (low + high) / 2
 
 
+def stop_of(base: PictureModel, stage: CascadeStage, level: float) -> float:
+    """t at which a base that `stage` takes unfinished stops: where its own schedule has the noise of `level`. Raises
+    ValueError for stages that do not fit, and a level outside the trained ones."""
+    check_fits(base, stage)
+    noisy = check_truncated(stage)
+    noisy.check_level(level)
+    stop = float(noisy.log_snr(torch.tensor([level], dtype=torch.float64)))
+    schedule = base.sampling_schedule
+    return round(time_of(lambda t: schedule(t.to(base.device)).cpu(), stop), 12)
+
+
 @torch.no_grad()
-def truncated(
+def unfinished(
     base: PictureModel,
-    stage: CascadeStage,
     n: int,
-    level: float,
+    end: float,
     *,
     steps: int,
     sampler: str = "ancestral",
     seed: int = 0,
     first: int = 0,
     label: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """What `stage` is told where the stage before stops at the noise of `level` and hands over z_s itself. Sec 3.2.
+) -> Tensor:
+    """z_s [n, C, h, w] of a base that stops at t = `end`. Sec 3.2. Number i depends on (seed, first + i) alone.
 
-    steps: of the stage before, were it to go to the end; it takes its share of them. Needs noise_at lowres.
-    Raises: ValueError for stages that do not fit, and a level outside the trained ones.
+    steps: of the base, were it to go to the end; it takes its share of them.
     """
-    check_fits(base, stage)
-    check_truncated(stage)
-    stage.check_level(level)
-    stop = float(stage.augmentation(torch.tensor([level], dtype=torch.float64)))
-    schedule = base.sampling_schedule
-    end = round(time_of(lambda t: schedule(t.to(base.device)).cpu(), stop), 12)
     times = torch.linspace(1, end, max(1, round(steps * (1 - end))) + 1, dtype=torch.float64, device=base.device)
     sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), base.device)
     z = noise.normal(sources, (n, *base.shape), device=base.device, dtype=torch.float32)
+    if end == 1:  # what is handed over is noise alone
+        return z
     denoise = in_chunks(base.denoise, base.chunk, first)
     denoise = static_threshold(denoise) if base.clips else denoise
-    log_snrs = schedule(times).detach()
-    if end < 1:  # else what is handed over is noise alone
-        with evaluating(base):
-            z = SAMPLERS[sampler](denoise, z, log_snrs, cond=base.condition(label, n), generator=sources)
-    return stage.handed(z, log_snrs[-1].expand(n)) | (stage.condition(label, n) or {})
+    log_snrs = base.sampling_schedule(times).detach()
+    with evaluating(base):
+        return SAMPLERS[sampler](denoise, z, log_snrs, cond=base.condition(label, n), generator=sources)
 
 
-def check_truncated(stage: PictureModel) -> None:
-    """Raises ValueError unless `stage` takes what the one before left unfinished."""
-    config = stage.config
-    if not isinstance(config, CascadeConfig) or (config.augmentation, config.noise_at) != ("gaussian", "lowres"):
+def truncated(base: PictureModel, stage: CascadeStage, n: int, level: float, **options: Any) -> dict[str, Tensor]:
+    """What `stage` is told where the stage before stops at the noise of `level` and hands over z_s itself. Sec 3.2.
+
+    options: of `unfinished`. Raises: ValueError as `stop_of`.
+    """
+    end = stop_of(base, stage, level)
+    return continued(base, stage, unfinished(base, n, end, **options), end, options.get("label"))
+
+
+def continued(
+    base: PictureModel, stage: CascadeStage, z: Tensor, end: float, label: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The condition of what a base left at t = `end`."""
+    places = torch.full((len(z),), end, dtype=torch.float64, device=base.device)
+    log_snr = base.sampling_schedule(places).detach()
+    return stage.handed(z.to(base.device), log_snr) | (stage.condition(label, len(z)) or {})
+
+
+def check_truncated(stage: PictureModel) -> GaussianNoise:
+    """The noise of a stage that takes what the one before left unfinished. Raises ValueError for one that does not."""
+    noisy = stage.augmentation if isinstance(stage, CascadeStage) else None
+    if not isinstance(noisy, GaussianNoise) or noisy.at != "lowres":
         raise ValueError("only a stage with Gaussian noise at the small size takes what another left unfinished")
+    return noisy
 
 
 def check_fits(before: PictureModel, stage: PictureModel) -> None:

@@ -2,19 +2,22 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import generative
 from experiments import cascade, presets
 from experiments.train import train_run
 from generative import noise
+from generative.augmentations import GaussianNoise
 from generative.data import DataConfig
 from generative.papers.cascade import CascadeStage
+from generative.schedules import linear_betas
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +78,14 @@ def test_a_base_that_stops_early(stages, tandem, tmp_path) -> None:
     assert status == 0, err
     about = {json.loads((p / "about.json").read_text())["stage"]: p for p in (tmp_path / "grid-stages").iterdir()}
     middle = np.load(about[1] / f"{0:012d}.npz")["pictures"]
+    left = torch.from_numpy(np.load(about[0] / f"{0:012d}.npz")["pictures"])
     first, second, _ = (generative.load(run) for run in stages)
     sources = noise.per_example(noise.mix(noise.mix(0, 0), noise.SAMPLES), range(3))
     z = noise.normal(sources, (3, *first.shape), device="cpu", dtype=torch.float32)
+    assert left.equal(z)  # kept as it is, without loss
     assert isinstance(second, CascadeStage)
-    level = second.augmentation(torch.ones(3, dtype=torch.float64))
+    assert isinstance(second.augmentation, GaussianNoise)
+    level = second.augmentation.log_snr(torch.ones(3, dtype=torch.float64))
     cond = second.handed(z, level) | {"label": torch.arange(3) % 2}
     by_hand = second.draw(cond, steps=2, seed=noise.mix(0, 1))
     assert torch.from_numpy(middle).equal(by_hand)
@@ -97,6 +103,49 @@ def test_the_curve_of_a_base_that_stops_early(stages, tandem, tmp_path) -> None:
     assert status == 0, err
     assert [row["consistency"] for row in json.loads((tmp_path / "aug-level.json").read_text())] == [None] * 3
     assert "the base stopped at it" in (tmp_path / "aug-level.md").read_text()
+
+
+def test_a_stage_may_have_a_schedule_that_was_searched_for(stages, tandem, tmp_path) -> None:
+    found = tmp_path / "schedule.json"
+    found.write_text(json.dumps(asdict(linear_betas(1e-4, 0.5, 20))))
+    args = ["sample", *stages, "-n", 3, "--steps", 3, "-o", tmp_path / "grid.png", "--schedules", found, "own"]
+    status, _, err = tandem(*args, "--npz", tmp_path / "raw.npz")
+    assert status == 0, err
+    models = [generative.load(run) for run in stages]
+    settings = [cascade.Stage(steps=3, sampler=model.sampler) for model in models]
+    plain = cascade.draw(models, settings, 3, tmp_path / "plain")
+    settings[1] = replace(settings[1], schedule=linear_betas(1e-4, 0.5, 20))
+    searched = cascade.draw(models, settings, 3, tmp_path / "plain")
+    assert searched[0].equal(plain[0])
+    assert not searched[1].equal(plain[1])
+    assert np.array_equal(np.load(tmp_path / "raw.npz")["pictures"], searched[2].numpy())
+
+
+def test_an_enlarged_picture_is_enlarged_further_with_noise_of_its_own(stages, tandem, tmp_path) -> None:
+    _, second, third = stages
+    source, out = tmp_path / "in.png", tmp_path / "out.png"
+    k = np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8)
+    Image.fromarray(k).save(source)
+    args = ["restore", second, source, "--label", 1, "--then", third, "-o", out, "--level", 0.2]
+    assert tandem(*args, "--then-levels", 0.4)[0] == 0
+    label, models = torch.tensor([1]), [generative.load(run) for run in (second, third)]
+    given = torch.from_numpy(k)[None, None]
+    for number, (model, level) in enumerate(zip(models, (0.2, 0.4), strict=True)):
+        assert isinstance(model, CascadeStage)
+        given = model.restore(given, seed=noise.mix(0, number, 0), label=label, level=level)
+    assert np.array_equal(np.asarray(Image.open(out)), given[0, 0].numpy())
+    for odd, says in (((2.0,), "level must be from 0 to 1.0"), ((0.1, 0.2), "--then-levels needs a number for each")):
+        status, _, err = tandem(*args, "--then-levels", *odd)
+        assert (status, says in err, err.count("\n")) == (2, True, 1), err
+
+
+def test_a_schedule_is_searched_for_at_a_level(stages, tandem, tmp_path) -> None:
+    args = ["sweep", "schedule", stages[1], "--steps", 20, "--images", 8, "--features", "random"]
+    said = [tandem(*args, "--level", level, "--output", tmp_path / "x.json")[1] for level in (0, 0.6)]
+    own = [line for one in said for line in one.splitlines() if line.startswith("the model's own schedule")]
+    assert len(set(own)) == 2
+    status, _, err = tandem(*args, "--level", 7, "--output", tmp_path / "x.json")
+    assert (status, "level must be from 0 to 1.0" in err, err.count("\n")) == (2, True, 1)
 
 
 def test_stages_of_sr3_after_a_base(stages, restorers, picture_folder, tmp_path, tandem) -> None:
@@ -168,12 +217,14 @@ def test_what_is_no_cascade(stages, restorers, tandem, tmp_path) -> None:
             "--levels needs one number for each stage after the first, 1",
         ),
         (["sample", first, second, "--levels", 2], "level must be from 0 to 1.0, what training went to, got 2.0"),
-        (["sample", first, "--levels", 0.1], "--levels, --truncated and --store are for a cascade"),
+        (["sample", first, "--levels", 0.1], "--levels, --schedules, --truncated and --store are for"),
         (["sample", first, second, "--schedule", "own"], "--schedule is for a single model"),
+        (["sample", first, second, "--schedules", "own", "own"], "--schedules needs a file, or own, for each stage"),
+        (["sample", first, second, "--schedules", "nowhere"], "nowhere cannot be read as a schedule"),
         (["sample", first, "--steps", 2, 3], "--steps needs one number for a single model, got 2"),
         (["sample", *stages, "--steps", 2, 3], "--steps needs one number, or one for each of the 3 stages, got 2"),
         (["sweep", "aug-level", *stages, "--steps", 2, 3], "--steps needs one number, or one for each of the 3"),
-        (["sample", first, "--truncated"], "--levels, --truncated and --store are for a cascade"),
+        (["sample", first, "--truncated"], "--schedules, --truncated and --store are for a"),
         (["sweep", "aug-level", *stages, "--truncated"], "--truncated is for a base and one stage"),
         (["sample", first, second, "--label", "blue"], "label 'blue' does not exist"),
         (["sweep", "aug-level", first], "a cascade has two runs or more"),

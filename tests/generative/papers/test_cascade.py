@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from generative import noise, process
+from generative.augmentations import blurred
 from generative.nets.unet import UNetConfig
 from generative.oracle import GaussianOracle
-from generative.papers.cascade import CascadeConfig, CascadeStage, blurred, check_fits, time_of, truncated
+from generative.papers.cascade import CascadeConfig, CascadeStage, check_fits, time_of, truncated
 from generative.papers.progressive_distillation import Diffusion, DiffusionConfig
 from generative.papers.sr3 import reduced
 from generative.pixels import nearest_level, scale
@@ -81,7 +82,7 @@ def closed_form(level: float, labelled: bool = True) -> tuple[float, float]:
 @pytest.mark.parametrize("s", [0.0, 0.5, 0.75])
 def test_noise_brings_a_weak_base_nearer_to_the_truth_as_much_as_it_must(s: float) -> None:
     made = exact_stage()
-    level = float(made.augmentation(torch.tensor([s], dtype=torch.float64)))
+    level = float(made.augmentation.log_snr(torch.tensor([s], dtype=torch.float64)))
     drawn = scale(made.restore(weak_pictures(), level=s, draw={"chunk": 1000}), 256).double().flatten(1).mean(1)
     mean, variance = closed_form(level)
     assert drawn.mean() == pytest.approx(mean, abs=4 * math.sqrt(variance / COUNT))
@@ -122,7 +123,7 @@ def test_stopping_early_and_noising_again_hand_over_the_same(s: float) -> None:
     short = truncated(base, made, COUNT, s, steps=256)
     sources = noise.per_example(noise.mix(9, noise.DEGRADATION), range(COUNT))
     whole = made.asked(base.sample(COUNT, steps=256, sampler="ancestral"), sources, level=s)
-    level = float(made.augmentation(torch.tensor([s], dtype=torch.float64)))
+    level = float(made.augmentation.log_snr(torch.tensor([s], dtype=torch.float64)))
     alpha, sigma = (float(value) for value in process.alpha_sigma(torch.tensor(level)))
     for told in (short, whole):
         z = told["image"].double().mean((1, 2, 3))
@@ -136,8 +137,8 @@ def test_a_level_of_its_own_for_each_picture_up_to_the_largest() -> None:
     made, x = stage((1, 4, 4), 2, most=0.5), torch.zeros(64, 1, 4, 4, dtype=torch.uint8)
     levels = made.given({"x": x}, torch.Generator().manual_seed(0))["level"]
     assert len(set(levels.tolist())) == 64
-    assert float(levels.min()) > float(made.augmentation(torch.tensor([0.5])))
-    assert float(levels.min()) < float(made.augmentation(torch.tensor([0.45])))
+    assert float(levels.min()) > float(made.augmentation.log_snr(torch.tensor([0.5])))
+    assert float(levels.min()) < float(made.augmentation.log_snr(torch.tensor([0.45])))
 
 
 def test_noise_after_the_enlargement_spoils_less() -> None:
@@ -171,7 +172,7 @@ def test_levels_that_were_not_trained_are_refused() -> None:
     small = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"level must be from 0 to 0.5, what training went to, got 0.6"):
         stage(most=0.5).restore(small, level=0.6)
-    with pytest.raises(ValueError, match="trained with augmentation none: it has no levels"):
+    with pytest.raises(ValueError, match="trained without noise on what it enlarges: it has no levels"):
         stage(augmentation="none").restore(small, level=0.1)
 
 
@@ -210,10 +211,15 @@ def test_training_spoils_a_picture_as_sampling_does(where) -> None:
     x = torch.randint(0, 256, (5, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     source = noise.per_example(4, range(5))
     place = noise.uniform(source, (5, 2), device="cpu", dtype=torch.float64)
-    expected = made.noised(scale(reduced(x, 4, 256), 256), made.augmentation(place[:, 0]), source)
+    small, levels = scale(reduced(x, 4, 256), 256), made.augmentation.log_snr(place[:, 0])  # pyright: ignore
+    if where == "lowres":
+        expected = resize(process.diffuse(small, levels, noise.normal_like(source, small)), (8, 8))
+    else:
+        large = resize(small, (8, 8))
+        expected = process.diffuse(large, levels, noise.normal_like(source, large))
     found = made.given({"x": x}, noise.per_example(4, range(5)))
-    assert found["image"].equal(expected["image"])
-    assert found["level"].equal(expected["level"])
+    assert found["image"].equal(expected)
+    assert found["level"].equal(levels)
     sources = noise.per_example(7, range(5))
     asked = made.asked(reduced(x, 4, 256), sources, level=0.0)["image"]  # next to no noise
     assert float((asked - resize(scale(reduced(x, 4, 256), 256), (8, 8))).abs().max()) < 0.02
