@@ -11,7 +11,7 @@ and ends with the same weights, to the bit on a CPU. A model that predicts eps i
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +153,13 @@ def check_new(config: ChainConfig, run: Path) -> None:
 def _check_begun(stage: Stage) -> None:
     """Raises ValueError for a checkpoint in a stage's folder that is of another training than the stage's."""
     store = Store(stage.folder / "checkpoints")
-    if (step := store.newest()) is None:
+    if store.newest() is None:
         return
-    has = json.loads(store.read(step, "model.json")).get("config", {})
-    needed = json.loads(json.dumps(configs.to_json(stage.config)))
-    has, needed = ({**one, "data": {**one.get("data", {}), "path": None}} for one in (has, needed))  # may have moved
-    if odd := [name for name in ("model", "data", "optim", "steps", "seed") if has.get(name) != needed[name]]:
+    has, needed = loading.load(stage.folder / "checkpoints").meta["config"], configs.to_json(stage.config)
+    has, needed = (configs.from_json(json.loads(json.dumps(one))) for one in (has, needed))  # with today's defaults
+    has = replace(has, data=replace(has.data, path=needed.data.path))  # they may lie elsewhere now
+    names = "model", "data", "optim", "steps", "seed"
+    if odd := [name for name in names if getattr(has, name) != getattr(needed, name)]:
         raise ValueError(f"{stage.folder} holds a training that is not this chain's: its {odd[0]} is another")
 
 

@@ -82,14 +82,17 @@ def shrink(pixels: np.ndarray, factor: int) -> np.ndarray:
     return ((2 * sums + factor**2) // (2 * factor**2)).astype(np.uint8)
 
 
-def fit(pixels: np.ndarray, size: int) -> np.ndarray:
+def fit(pixels: np.ndarray, size: int, enlarge: bool = True) -> np.ndarray:
     """Resizes the shorter side to `size` and cuts out the centre.
 
     Reduces by area (each output pixel is the mean of what it covers), enlarges by bicubic interpolation.
 
-    Args: pixels: uint8 [H, W, C]. Returns: uint8 [size, size, C].
+    Args: pixels: uint8 [H, W, C]. Returns: uint8 [size, size, C]. Raises: ValueError for a picture that would have to be
+    enlarged, unless `enlarge`.
     """
     height, width, channels = pixels.shape
+    if min(height, width) < size and not enlarge:
+        raise ValueError(f"{width} x {height} pixels are smaller than {size}")
     longest = MOST_LONG * min(height, width)
     if max(height, width) > longest:  # a line of pixels, of which the centre is all that will be seen
         top, left = max(0, height - longest) // 2, max(0, width - longest) // 2

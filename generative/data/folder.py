@@ -67,6 +67,7 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
         "size": config.size,
         "channels": config.channels,
         "downscale": config.downscale,
+        **({} if config.smaller == "enlarge" else {"smaller": config.smaller}),
     }
     folder, about = arrays.cached(cache, "folder", decides, lambda part: _build(part, pictures, config))
     skipped = unlisted | about["skipped"]
@@ -180,11 +181,13 @@ def _decoded(pictures: list[Picture], config: DataConfig) -> Iterator[tuple[Pict
     def read(picture: Picture) -> np.ndarray | str:
         try:
             pixels = shrink(decode(picture.path, config.channels), config.downscale)
+            if not pixels.size:
+                return f"a reduction by {config.downscale} leaves no pixel"
+            if config.size is not None:
+                pixels = fit(pixels, config.size, config.smaller == "enlarge")
         except ValueError as error:
             return str(error)
-        if not pixels.size:
-            return f"a reduction by {config.downscale} leaves no pixel"
-        return (pixels if config.size is None else fit(pixels, config.size)).transpose(2, 0, 1)
+        return pixels.transpose(2, 0, 1)
 
     remaining = iter(pictures)
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as threads:

@@ -69,6 +69,7 @@ def load(config: DataConfig, split: str, cache: Path | None = None) -> ImageSet:
         "size": config.size,
         "channels": config.channels,
         "downscale": config.downscale,
+        **({} if config.smaller == "enlarge" else {"smaller": config.smaller}),
     }
     folder, about = arrays.cached(cache, "shards", decides, lambda part: _build(part, paths, names, config))
     if about["skipped"] and config.on_corrupt == "fail":
@@ -169,7 +170,7 @@ def pixels_of(content: bytes, config: DataConfig) -> np.ndarray:
     pixels = shrink(decode(content, config.channels), config.downscale)
     if not pixels.size:
         raise ValueError(f"a reduction by {config.downscale} leaves no pixel")
-    return (pixels if config.size is None else fit(pixels, config.size)).transpose(2, 0, 1)
+    return (pixels if config.size is None else fit(pixels, config.size, config.smaller == "enlarge")).transpose(2, 0, 1)
 
 
 def _build(part: Path, paths: list[Path], names: list[str], config: DataConfig) -> dict[str, Any]:

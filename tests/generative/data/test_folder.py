@@ -57,6 +57,17 @@ def test_a_flat_folder_is_split_by_the_hash_of_names(root, cache, many):
         assert (images.shape, images.num_levels, images.classes, images.skipped) == ((3, 6, 6), 256, (), ())
 
 
+def test_pictures_that_would_have_to_be_enlarged_can_be_left_out(root, cache, many, noise):
+    fill(root, many)
+    fill(root, {"wide.png": noise.integers(0, 256, (5, 60, 3), dtype=np.uint8)})
+    assert "wide.png" in everything(root, cache, size=6)
+    found = everything(root, cache, size=6, smaller="skip")
+    assert sorted(found) == sorted(many)
+    assert [load(root, cache, split, size=6, smaller="skip", holdout=0.3).skipped for split in splits.SPLITS] == [
+        ("wide.png",) if splits.split_of("wide.png", 0.3) == split else () for split in splits.SPLITS
+    ]
+
+
 def test_class_folders(root, cache, many):
     fill(
         root, {f"{'dog' if number % 3 else 'cat'}/{name}": pixels for number, (name, pixels) in enumerate(many.items())}

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from generative import noise, process
+from experiments.presets import cascades, image_to_image
+from generative import models, noise, process
 from generative.augmentations import blurred
 from generative.nets.unet import UNetConfig
 from generative.oracle import GaussianOracle
@@ -166,6 +167,46 @@ def test_blurring_is_a_gaussian_filter_in_training_alone() -> None:
     same = (made.given({"x": k}, torch.Generator().manual_seed(0))["image"] == sharp).flatten(1).all(1)
     assert 70 < int(same.sum()) < 130
     assert made.asked(reduced(k, 4, 256), [])["image"].equal(sharp)
+
+
+@pytest.mark.parametrize(
+    ("make", "side", "millions"),
+    [
+        (cascades.cdm_base32, 32, 825.5), (cascades.cdm_64, 64, 750.6), (lambda: cascades.cdm_large(128), 128, 575.3),
+        (lambda: cascades.cdm_large(256), 256, 634.0), (image_to_image.faces256, 256, 634.0),
+    ],
+)  # fmt: skip
+def test_sizes_of_the_papers_networks(make: Any, side: int, millions: float) -> None:
+    """SR3's are within 5% of its Table A.1 (test_sr3.py); of the others the paper gives no number: this pins ours."""
+    with torch.device("meta"):
+        made = models.make(make().model, (3, side, side), 256)
+    count = sum(parameter.numel() for parameter in made.parameters())
+    assert count / 1e6 == pytest.approx(millions, rel=1e-3)
+
+
+def test_the_papers_stages_fit_each_other() -> None:
+    """32 to 64 to 256, and 64 to 128; blurring at 128 and 256, noise at 64 (Sec 3.1, 3.2); L2; no clipped gradients."""
+    with torch.device("meta"):
+        base, small, large, other = (
+            models.make(make.model, (3, side, side), 256)
+            for make, side in (
+                (cascades.cdm_base32(), 32), (cascades.cdm_64(), 64), (cascades.cdm_large(256), 256),
+                (cascades.cdm_large(128), 128),
+            )
+        )  # fmt: skip
+    for before, after in ((base, small), (small, large), (small, other)):
+        check_fits(before, after)
+    configs = cascades.cdm_64(), cascades.cdm_large(128), cascades.cdm_large(256)
+    assert [config.model.augmentation for config in configs] == ["gaussian", "blur", "blur"]  # pyright: ignore
+    assert [config.model.power for config in configs] == [2, 2, 2]  # pyright: ignore
+    assert [config.optim.grad_clip for config in (cascades.cdm_base32(), *configs)] == [None] * 4
+    assert [config.optim.batch for config in (cascades.cdm_base32(), *configs)] == [2048, 2048, 1024, 1024]
+    first = cascades.cdm_base32().model
+    assert isinstance(first, DiffusionConfig)
+    assert (first.prediction, first.weighting, first.net.dropout) == ("eps", "snr", 0.1)
+    with torch.device("meta"):
+        faces = models.make(image_to_image.faces_base().model, (3, 64, 64), 256)
+        check_fits(faces, models.make(image_to_image.faces256().model, (3, 256, 256), 256))
 
 
 def test_levels_that_were_not_trained_are_refused() -> None:
