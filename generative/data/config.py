@@ -29,8 +29,8 @@ class DataConfig:
     rotate: bool = False
     """Rotate training pictures by a random multiple of 90 degrees."""
     smaller: Literal["enlarge", "skip"] = "enlarge"
-    """What becomes of pictures of a folder or of shards whose shorter side is below `size`: enlarged they are blurred, and
-    a model that learns to enlarge learns that; skipped, as SR3 does, they are named like those that cannot be read."""
+    """What becomes of pictures of a folder or of shards whose shorter side is below `size`. Enlarged they are blurred,
+    and a model that enlarges learns that; skipped, as SR3 does, they are named like those that cannot be read."""
     on_corrupt: Literal["skip", "fail"] = "skip"
     """What a picture that cannot be read does: it is counted, named and left out, or ends the run."""
     loader: Literal["map", "ray"] = "map"

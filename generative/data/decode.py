@@ -87,8 +87,8 @@ def fit(pixels: np.ndarray, size: int, enlarge: bool = True) -> np.ndarray:
 
     Reduces by area (each output pixel is the mean of what it covers), enlarges by bicubic interpolation.
 
-    Args: pixels: uint8 [H, W, C]. Returns: uint8 [size, size, C]. Raises: ValueError for a picture that would have to be
-    enlarged, unless `enlarge`.
+    Args: pixels: uint8 [H, W, C]. Returns: uint8 [size, size, C].
+    Raises: ValueError for a picture that would have to be enlarged, unless `enlarge`.
     """
     height, width, channels = pixels.shape
     if min(height, width) < size and not enlarge:
