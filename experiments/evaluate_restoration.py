@@ -28,8 +28,6 @@ from generative.train import pick_device
 EXAMPLE = "tandem eval runs/sr3-photos64/TIME-0 runs/sr3-photos64-regression/TIME-0 --images 1000 --output page"
 
 
-REFERENCE = 5000
-"""Training pictures that KID and FID are measured against, at most."""
 FEWEST = 8
 """Pictures in a table."""
 
@@ -61,6 +59,11 @@ class RestorationEvalCommand:
     """A file of `tandem sweep schedule`: where the steps lie."""
     seed: int = 0
     """Of the noise, and of what is done to the pictures."""
+    reference: Literal["train", "test"] = "train"
+    """Real pictures that KID and FID are measured against: those of training, of which no answer was made, or as in
+    Palette's tables those of the test split, the originals among them."""
+    reference_images: int = 5000
+    """How many, at most, evenly spread."""
     features: str = "inception"
     """Features of KID, FID and perceptual distance: inception (fetched once), random, or a TorchScript file."""
     perceptual: bool = True
@@ -93,10 +96,12 @@ def eval_command(args: list[str]) -> int:
     images = load_set(config.data, "test")
     if images.shape != first.shape or images.num_levels != first.num_levels:
         raise ValueError(f"{images.name} has pictures {images.shape}, the model was trained on {first.shape}")
-    asked, training = _ask(command, images, first, task), load_set(config.data, "train")
+    asked = _ask(command, images, first, task)
+    real = images if command.reference == "test" else load_set(config.data, "train")
     judge = Judge(
-        asked, training.batch(watch.chosen(training, REFERENCE))["x"], first.num_levels, pick_device(command.device),
-        features=command.features, perceptual=command.perceptual, classifier=command.classifier,
+        asked, real.batch(watch.chosen(real, command.reference_images))["x"], first.num_levels,
+        pick_device(command.device), split=command.reference, features=command.features,
+        perceptual=command.perceptual, classifier=command.classifier,
     )  # fmt: skip
     made = {name: _answers(command, output / "answers", name, model, asked) for name, model in models.items()}
     simple = simple_methods.simple(task, asked.given, asked.mask, first.factor, first.num_levels)
@@ -107,8 +112,17 @@ def eval_command(args: list[str]) -> int:
         judge.score(FLOOR, asked.originals),
     ]
     said = f"tandem eval {' '.join(command.runs)} --task {task} --images {command.images} --seed {command.seed}"
-    if command.degradation is not None:
-        said += f" --degradation {command.degradation}"
+    given = {
+        "degradation": None,
+        "reference": "train",
+        "reference_images": 5000,
+        "steps": None,
+        "level": 0.0,
+        "answers": 1,
+    }
+    for name, usual in given.items():
+        if (value := getattr(command, name)) != usual:
+            said += f" --{name.replace('_', '-')} {value}"
     restoration_page.write(output, said, judge, rows, {**{name: x[0] for name, x in made.items()}, **simple})
     return 0
 
@@ -127,7 +141,7 @@ def _check(command: RestorationEvalCommand) -> None:
         raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
     for name, least, most in (
         ("images", FEWEST, 10**6), ("answers", 1, 64), ("answers_images", 1, 10**6), ("steps", 1, 10**6),
-        ("seed", 0, 2**62),
+        ("reference_images", FEWEST, 10**6), ("seed", 0, 2**62),
     ):  # fmt: skip
         value = getattr(command, name)
         if value is not None and not least <= value <= most:

@@ -51,7 +51,7 @@ class Scores:
     consistency: tuple[float, float] | None
     lpips: tuple[float, float] | None
     kid_blocks: tuple[float, ...]
-    """KID against real pictures of other photographs, in blocks that hold the same pictures for every method."""
+    """KID against real pictures, in blocks that hold the same pictures for every method."""
     fid: float
     """Against the same."""
     distance: tuple[float, float] | None
@@ -87,13 +87,14 @@ class Judge:
         num_levels: int,
         device: str,
         *,
+        split: str,
         features: str,
         perceptual: bool,
         classifier: str,
     ) -> None:
-        """reference: real pictures of other photographs, for KID and FID; features, classifier: name or file of a
+        """reference: real pictures, for KID and FID; split: what they are from; features, classifier: name or file of a
         network; perceptual: whether LPIPS is measured."""
-        self.asked, self.num_levels, self.device = asked, num_levels, device
+        self.asked, self.num_levels, self.device, self.split = asked, num_levels, device, split
         self.net = network(features, device)
         self.perceptual: lpips.LPIPS | None = None
         self.classifier: EfficientNetLite0 | FromFile | None = None

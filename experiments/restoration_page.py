@@ -75,17 +75,18 @@ def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: di
     from experiments.tracking import write_png  # imports TensorBoard
 
     asked, lines = judge.asked, table(rows)
-    first, *others = rows
-    gaps = [f"{first.name} minus {row.name}: {_cell(first.kid_minus(row), 5)}" for row in others]
+    first, *rest = rows
+    gaps = [f"{first.name} minus {row.name}: {_cell(first.kid_minus(row), 5)}" for row in rest]
     classes = "" if judge.classifier is None else f"; classes: {judge.classifier.describe()}"
     title = (
         f"{asked.task}: {len(asked.originals):,} test pictures of {len(set(asked.groups)):,} groups, mean ± 1.96 "
         "standard errors over groups (KID: over blocks)"
     )
+    others = "of other groups" if judge.split == "train" else "the originals among them"
     about = (
-        f"{title}. KID and FID are against {len(judge.reference):,} training pictures, of other groups, and so are "
-        f"those of the originals, which nothing can be much below. {describe(judge.net)}{classes}. PSNR is over the "
-        "pixels that were to be made."
+        f"{title}. KID and FID are against {len(judge.reference):,} pictures of the {judge.split} split, {others}, and "
+        f"so are those of the originals, which nothing can be much below. {describe(judge.net)}{classes}. PSNR is over "
+        "the pixels that were to be made."
     )
     text = (
         f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\nDifferences of KID, from blocks that "

@@ -62,8 +62,8 @@ class AugLevelCommand:
     """Of the noise."""
     features: str = "inception"
     """Features of KID and FID: inception (fetched once), random, or a TorchScript file."""
-    accuracy_score: bool = True
-    """With classes, train a classifier on the samples of each level and test it on real pictures."""
+    classifiers: int = 3
+    """With classes: so many classifiers are trained on the samples of each level and tested on real pictures."""
     device: Device = "auto"
     """Where to run."""
     output: Path = Path("aug-level")
@@ -81,7 +81,8 @@ class Row:
     consistency: float | None
     """Mean square of the difference between reduced pictures and what they were made of, in 1e-5; None where that
     was never finished."""
-    accuracy_score: float | None
+    accuracy_scores: dict[str, tuple[float, ...]]
+    """Classification accuracy score, "top-1" and of more than five classes "top-5": of each classifier."""
 
     @property
     def kid(self) -> float:
@@ -112,7 +113,7 @@ def command(args: list[str]) -> int:
     net = network(asked.features, pick_device(asked.device))
     real = test.batch(watch.chosen(test, REAL))
     known = train.batch(watch.chosen(train, asked.samples))
-    judged = _Judge(net, real, last.num_levels, asked.accuracy_score and bool(last.config.net.classes), asked.device)
+    judged = _Judge(net, real, last, asked)
     rows, shown = [], []
     for level in asked.levels:
         store = asked.output / "stages"
@@ -136,6 +137,8 @@ def _check(asked: AugLevelCommand) -> None:
         raise ValueError(f"--before needs {len(asked.runs) - 2} levels, got {len(asked.before)}")
     if asked.truncated and len(asked.runs) > 2:
         raise ValueError("--truncated is for a base and one stage: only a base stops early")
+    if not 0 <= asked.classifiers <= 100:
+        raise ValueError(f"--classifiers must be from 0 to 100, got {asked.classifiers}")
     if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not all(1 <= n <= 1_000_000 for n in asked.steps):
         raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps from 1 to 1,000,000")
 
@@ -150,23 +153,28 @@ def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) ->
 class _Judge:
     """Scores pictures against real ones."""
 
-    def __init__(self, net, real: dict[str, Tensor], num_levels: int, classes: bool, device: str) -> None:
-        self.net, self.real, self.num_levels, self.classes, self.device = net, real, num_levels, classes, device
-        self.features = known_features(net, real["x"], num_levels, "real pictures")
+    def __init__(self, net, real: dict[str, Tensor], last: CascadeStage, asked: AugLevelCommand) -> None:
+        self.net, self.real, self.num_levels, self.device = net, real, last.num_levels, pick_device(asked.device)
+        self.classes, self.classifiers = last.config.net.classes, asked.classifiers
+        self.features = known_features(net, real["x"], last.num_levels, "real pictures")
 
     def row(self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None) -> Row:
         features = features_of(self.net, made, self.num_levels, "pictures")
         blocks = tuple(fid.kid_blocks(features, self.features).tolist())
-        score = None
-        if self.classes and labels is not None:
-            with Steps("classification accuracy score", 600) as progress:
-                score = accuracy_score(
-                    made, labels, self.real["x"], self.real["label"], num_levels=self.num_levels,
-                    device=pick_device(self.device), progress=progress.update,
-                )  # fmt: skip
+        scores = self._accuracy(made, labels) if self.classes and self.classifiers and labels is not None else {}
         missed = None if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
         found = fid.fid(features, self.features)
-        return Row(level=level, kid_blocks=blocks, fid=found, consistency=missed, accuracy_score=score)
+        return Row(level=level, kid_blocks=blocks, fid=found, consistency=missed, accuracy_scores=scores)
+
+    def _accuracy(self, made: Tensor, labels: Tensor) -> dict[str, tuple[float, ...]]:
+        top, found = (1, 5) if self.classes > 5 else (1,), []
+        with Steps("classification accuracy score", 600 * self.classifiers) as progress:
+            for seed in range(self.classifiers):
+                found.append(accuracy_score(
+                    made, labels, self.real["x"], self.real["label"], num_levels=self.num_levels, seed=seed,
+                    device=self.device, top=top, progress=lambda done, seed=seed: progress.update(600 * seed + done),
+                ))  # fmt: skip
+        return {f"top-{k}": values for k, values in zip(top, zip(*found, strict=True), strict=True)}
 
 
 def _write(
@@ -176,10 +184,9 @@ def _write(
     from experiments.tracking import write_png  # imports TensorBoard
 
     output = asked.output
-    scored = rows[0].accuracy_score is not None
-    head = ["level s", "KID", "FID", "consistency, 1e-5", *(["accuracy score"] if scored else [])]
-    lines = [_line(f"{row.level:g}", row, scored) for row in rows]
-    lines.append(_line("real training pictures", floor, scored))
+    head = ["level s", "KID", "FID", "consistency, 1e-5", *(f"accuracy score, {k}" for k in rows[0].accuracy_scores)]
+    lines = [_line(f"{row.level:g}", row) for row in rows]
+    lines.append(_line("real training pictures", floor))
     best = min(rows, key=lambda row: row.kid)
     none = min(rows, key=lambda row: row.level)
     gap, se = blocks_mean([b - a for a, b in zip(best.kid_blocks, none.kid_blocks, strict=True)])
@@ -192,7 +199,8 @@ def _write(
     steps += f" --schedules {' '.join(asked.schedules)}" if asked.schedules else ""
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
-        f"{asked.seed}; {net}. KID ± its standard error over blocks.\n\n{tables.markdown(head, lines)}\n{verdict}\n\n"
+        f"{asked.seed}; {net}. KID ± its standard error over blocks{_classifiers(rows[0])}.\n\n"
+        f"{tables.markdown(head, lines)}\n{verdict}\n\n"
         f"![curve](curve.png)\n\npictures.png: {'' if base is None else 'what was enlarged, then '}a row for each "
         "level.\n\n"
         f"`tandem sweep aug-level {' '.join(asked.runs)} --levels {' '.join(f'{level:g}' for level in asked.levels)} "
@@ -208,14 +216,26 @@ def _write(
     say(f"{verdict}\n{output / 'aug-level.md'}, curve.png and pictures.png beside it")
 
 
+def _classifiers(row: Row) -> str:
+    count = len(row.accuracy_scores.get("top-1", ()))
+    return f"; accuracy score ± its standard error over {count} classifiers" if count > 1 else ""
+
+
 def _how(asked: AugLevelCommand) -> str:
     return "the base stopped at it" if asked.truncated else "from one set of base pictures that are noised again"
 
 
-def _line(name: str, row: Row, scored: bool) -> list[str]:
+def _line(name: str, row: Row) -> list[str]:
     missed = "-" if row.consistency is None else f"{row.consistency:.1f}"
     cells = [name, f"{row.kid:.5f} ± {row.kid_se:.5f}", f"{row.fid:.2f}", missed]
-    return [*cells, f"{row.accuracy_score:.3f}"] if scored else cells
+    return [*cells, *(_score(values) for values in row.accuracy_scores.values())]
+
+
+def _score(values: tuple[float, ...]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    mean, se = blocks_mean(values)
+    return f"{mean:.3f} ± {se:.3f}"
 
 
 def figure(path: Path, rows: list[Row], floor: Row) -> None:

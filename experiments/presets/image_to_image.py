@@ -127,8 +127,8 @@ def faces256() -> TrainConfig:
 
 
 def palette_row(tasks: tuple[Any, ...]) -> TrainConfig:
-    """Palette's network: ADM's for 256 x 256 without classes (Sec 4.1). Colorization is trained on the largest square in
-    the middle of each picture here, on a random one in the paper (Sec 5.1)."""
+    """Palette's network: ADM's for 256 x 256 without classes (Sec 4.1). Colorization is trained on the largest square
+    in the middle of each picture here, on a random one in the paper (Sec 5.1)."""
     net = UNetConfig(
         channels=256, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention_resolutions=(32, 16, 8), head_channels=64,
         dropout=0.0, scale_shift=True, resample_in_block=True,

@@ -5,7 +5,7 @@ train ResNet-50; here a small convolutional network that a CPU trains in a minut
 other. Beside it belongs the same classifier trained on real pictures.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,11 +35,15 @@ def accuracy_score(
     batch: int = 64,
     seed: int = 0,
     device: str = "cpu",
+    top: Sequence[int] = (1,),
+    make: Callable[[int, int], nn.Module] = network,
     progress: Callable[[int], None] | None = None,
-) -> float:
-    """Accuracy in [0, 1] on real pictures of a classifier that was trained on other pictures, such as samples.
+) -> list[float]:
+    """Accuracy in [0, 1] on real pictures of a classifier that was trained on other pictures, such as samples: for each
+    k of `top`, the share of pictures whose class is among the k likeliest.
 
-    Args: train, test: level indices uint8 [N, C, H, W]; labels: int64 [N] from 0; progress: told the steps done.
+    Args: train, test: level indices uint8 [N, C, H, W]; labels: int64 [N] from 0; make: (channels, classes) -> network
+        from pictures in (-1, 1) to logits; progress: told the steps done.
     Raises: ValueError if they do not fit.
     """
     if train.shape[1:] != test.shape[1:] or len(train) != len(train_labels) or len(test) != len(test_labels):
@@ -47,7 +51,7 @@ def accuracy_score(
     classes = int(torch.cat([train_labels, test_labels]).max()) + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = network(train.shape[1], classes).to(device)
+        net = make(train.shape[1], classes).to(device)
     generator = torch.Generator().manual_seed(noise.mix(seed, noise.ORDER))
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
@@ -62,8 +66,9 @@ def accuracy_score(
             progress(step + 1)
     net.eval()
     with torch.no_grad():
-        said = torch.cat([net(_scaled(part, num_levels, device)).argmax(1).cpu() for part in test.split(256)])
-    return float((said == test_labels).double().mean())
+        logits = torch.cat([net(_scaled(part, num_levels, device)).cpu() for part in test.split(256)])
+    ranked = logits.argsort(1, descending=True)
+    return [float((ranked[:, :k] == test_labels[:, None]).any(1).double().mean()) for k in top]
 
 
 def _scaled(k: Tensor, num_levels: int, device: str) -> Tensor:

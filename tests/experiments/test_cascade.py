@@ -99,7 +99,7 @@ def test_a_base_that_stops_early(stages, tandem, tmp_path) -> None:
 
 def test_the_curve_of_a_base_that_stops_early(stages, tandem, tmp_path) -> None:
     args = ["sweep", "aug-level", *stages[:2], "--truncated", "--levels", 0, 0.5, "--samples", 12, "--steps", 2]
-    status, _, err = tandem(*args, "--features", "random", "--no-accuracy-score", "--output", tmp_path)
+    status, _, err = tandem(*args, "--features", "random", "--classifiers", 0, "--output", tmp_path)
     assert status == 0, err
     assert [row["consistency"] for row in json.loads((tmp_path / "aug-level.json").read_text())] == [None] * 3
     assert "the base stopped at it" in (tmp_path / "aug-level.md").read_text()
@@ -189,11 +189,13 @@ def test_sample_draws_a_cascade(stages, tandem, tmp_path) -> None:
 
 def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path) -> None:
     args = ["sweep", "aug-level", *stages, "--levels", 0, 0.5, "--samples", 12, "--steps", 2, "--features", "random"]
-    status, _, err = tandem(*args, "--output", tmp_path)
+    status, _, err = tandem(*args, "--classifiers", 2, "--output", tmp_path)
     assert status == 0, err
     rows = json.loads((tmp_path / "aug-level.json").read_text())
     assert [row["level"] for row in rows] == [0, 0.5, -1]
-    assert all(0 <= row["accuracy_score"] <= 1 for row in rows)
+    assert all(list(row["accuracy_scores"]) == ["top-1"] for row in rows)
+    assert all(0 <= score <= 1 for row in rows for score in row["accuracy_scores"]["top-1"])
+    assert [len(row["accuracy_scores"]["top-1"]) for row in rows] == [2, 2, 2]
     about = [json.loads((p / "about.json").read_text())["stage"] for p in (tmp_path / "stages").iterdir()]
     assert sorted(about) == [0, 1, 2, 2]
     page = (tmp_path / "aug-level.md").read_text()

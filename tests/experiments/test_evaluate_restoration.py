@@ -117,12 +117,25 @@ def test_the_paper_s_own_tests(restorers, tandem, tmp_path) -> None:
     args = ["eval", restorers["palette-all64"], "--task", "jpeg", "--degradation", "q5", *QUICK]
     status, _, err = tandem(*args, "--output", tmp_path)
     assert status == 0, err
-    assert "--degradation q5`" in (tmp_path / "restoration.md").read_text()
+    assert "--degradation q5 --steps 2`" in (tmp_path / "restoration.md").read_text()
     model = generative.load(restorers["palette-all64"])
     k = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     given, mask = spoiled(model, "jpeg", k, seed=0, how="q5")  # pyright: ignore[reportArgumentType]
     assert mask is None
     assert all(np.array_equal(a, compressed(b, 5)) for a, b in zip(given.numpy(), k.numpy(), strict=True))
+
+
+def test_what_real_pictures_are_compared_with(restorers, tandem, tmp_path) -> None:
+    rows = {}
+    for split in ("train", "test"):
+        args = ["eval", restorers["sr3-photos64"], *QUICK, "--reference", split, "--reference-images", 8]
+        assert tandem(*args, "--output", tmp_path / split)[0] == 0
+        rows[split] = json.loads((tmp_path / split / "restoration.json").read_text())[-1]
+    assert rows["test"]["fid"] == pytest.approx(0, abs=1e-3)  # the originals against themselves
+    assert rows["train"]["fid"] > 0.01
+    page = (tmp_path / "test" / "restoration.md").read_text()
+    assert "8 pictures of the test split, the originals among them" in page
+    assert "--reference test --reference-images 8 --steps 2`" in page
 
 
 def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
