@@ -1,13 +1,16 @@
 """Palette: what is asked, panoramas, the generalist, and the network's size."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from experiments.presets import image_to_image
-from generative import models, noise
+from generative import models, noise, process
+from generative.batches import prepared
+from generative.config import OptimSettings, TrainConfig
 from generative.degradations import grey
 from generative.papers.palette import Palette, PaletteConfig, degrade, extended, panorama
 from generative.pixels import scale
@@ -49,6 +52,27 @@ def test_holes_are_filled_with_noise_that_z_does_not_share() -> None:
     )
     for other in (inside, fill[hole]):
         assert np.corrcoef(other.numpy(), z[hole].numpy())[0, 1] == pytest.approx(0, abs=0.02)
+
+
+def test_in_training_too_the_fill_of_a_hole_is_not_the_noise_of_z() -> None:
+    """Else the network would read the answer off its condition, and see nothing of the kind when it is asked."""
+    count = 64
+    config = TrainConfig(model=PaletteConfig(net=NET, tasks=("inpaint",)), optim=OptimSettings(batch=count))
+    made, seen = Palette(config.model, (3, 16, 16)), []  # pyright: ignore[reportArgumentType]
+    batch = prepared({"x": pictures(count, 3, 16, 16)}, config, 3, slice(0, count))
+    answer = made.denoise.forward
+
+    def forward(z: torch.Tensor, log_snr: torch.Tensor, cond: Any) -> torch.Tensor:
+        seen.append((z, log_snr))
+        return answer(z, log_snr, cond)
+
+    made.denoise.forward = forward  # pyright: ignore[reportAttributeAccessIssue]
+    made.losses(batch, noise.GlobalBatch(noise.mix(config.seed, noise.TRAINING), 3, 0, count, total=count))
+    ((z, log_snr),) = seen
+    eps = process.eps_from_x0(z, scale(batch["x"], 256), log_snr)
+    hole = (batch["mask"] > 0).expand_as(eps) & (log_snr < 5)[:, None, None, None]
+    assert eps[hole].std() == pytest.approx(1, abs=0.05)
+    assert np.corrcoef(eps[hole].numpy(), batch["image"][hole].numpy())[0, 1] == pytest.approx(0, abs=0.03)
 
 
 def test_a_degraded_picture_does_not_depend_on_its_batch() -> None:
