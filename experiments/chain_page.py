@@ -117,13 +117,28 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
         f"chain {about['chain_passes']:.3g} ({about['chain_passes'] / about['teacher_passes']:.2f} of it; a gradient "
         "counts as two forward passes, and what is drawn to be looked at is not counted).\n",
     ]
+    parts.append("".join(f"{line}\n" for line in dict.fromkeys(map(_trained, about["stages"]))))
     for method in SETTINGS:
         chosen = [f"{row.setting} with {row.steps}" for row in rows[0] if row.method == method and row.steps > 1]
         if chosen:
             parts.append(
                 f"Settings of {method}, chosen by KID on other noise for each number of steps: {', '.join(chosen)}.\n"
             )
+    parts.append(f"`{about['command']}`\n")
     return "\n".join(parts)
+
+
+def _trained(manifest: dict[str, Any]) -> str:
+    """How the students of a chain were trained."""
+    optim = manifest["config"]["optim"]
+    updates = {row["stage"].lstrip("0"): row["updates"] for row in manifest["stages"]}
+    longest = [name for name, count in updates.items() if count == max(updates.values())]
+    usual = next(iter(updates.values()))
+    more = f" ({max(updates.values()):,} of {', '.join(longest)})" if max(updates.values()) != usual else ""
+    return (
+        f"Each student: {usual:,} updates{more} with batches of {optim['batch']}, steps of {optim['learning_rate']:g} "
+        f"that fall to zero ({optim['decay']})."
+    )
 
 
 def _spread(chains: int, teachers: int) -> str:

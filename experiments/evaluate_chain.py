@@ -77,7 +77,7 @@ def eval_command(args: list[str]) -> int:
         for scores in everything:
             scores.tuner = next(one for one in everything if one.weights[0] == scores.weights[0])
         rows = [[*_measured(command, scores, steps, number)] for number, scores in enumerate(everything)]
-        _write(output, everything, rows)
+        _write(command, output, steps, everything, rows)
     return 0
 
 
@@ -152,7 +152,9 @@ def _measured(command: ChainEvalCommand, scores: Scores, steps: tuple[int, ...],
             yield row
 
 
-def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> None:
+def _write(
+    command: ChainEvalCommand, output: Path, steps: tuple[int, ...], everything: list[Scores], rows: list[list[Row]]
+) -> None:
     from experiments.tracking import write_png  # imports TensorBoard
 
     first = everything[0]
@@ -168,6 +170,8 @@ def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> Non
         "floor": first.judge.floor,
         "teachers": len({scores.weights[0] for scores in everything}),
         "converted": first.converted,
+        "stages": [chain_manifest.read_manifest(scores.run) for scores in everything],
+        "command": _said(command, steps),
     }
     chain_page.figure(output / "scores.png", rows, f"FID by sampling steps, {about['title']}")
     write_png(output / "strip.png", chain_page.strip(first, rows[0]))
@@ -176,3 +180,12 @@ def _write(output: Path, everything: list[Scores], rows: list[list[Row]]) -> Non
     tables.show("FID", head, lines)
     say(f"training the teacher took {spent:,.0f} forward passes of a picture, the chain {chain_spent:,.0f}")
     say(f"{output / 'few-steps.md'}, scores.png and strip.png beside it")
+
+
+def _said(command: ChainEvalCommand, steps: tuple[int, ...]) -> str:
+    """The command line, with run folders as they are called under any --runs-dir."""
+    runs = " ".join(f"runs/{run.resolve().parent.name}/{run.resolve().name}" for run in command.chains)
+    counts = f"--samples {command.samples} --tune-samples {command.tune_samples} --real {command.real}"
+    asked = f"{counts} --steps {' '.join(map(str, steps))} --seed {command.seed}"
+    methods = "" if command.methods == METHODS else f" --methods {' '.join(command.methods)}"
+    return f"tandem eval {runs} {asked}{methods}"
