@@ -129,8 +129,8 @@ CHAINS: dict[str, dict[str, Any]] = {
 
 
 EXPECTED: dict[str, str] = {
-    "pd-mnist": "FID of 500 samples 21.3 with 256 steps of DDIM; three chains: 29.1 with 8 steps, 38.1 with 4, 54.1 with "
-    "1; `tandem train pd-mnist`, `tandem distill RUN`, `tandem eval CHAIN CHAIN CHAIN --samples 500`",
+    "pd-mnist": "FID of 500 samples 21.3 with 256 steps of DDIM; three chains: 29.1 with 8 steps, 38.1 with 4, 54.1 "
+    "with 1; `tandem train pd-mnist`, `tandem distill RUN`, `tandem eval CHAIN CHAIN CHAIN --samples 500`",
 }
 """Preset -> measured result and the command that shows it."""
 
