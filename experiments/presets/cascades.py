@@ -39,13 +39,16 @@ def base(data: DataConfig, classes: int, net: UNetConfig, steps: int = 12_000) -
     return replace(offline(data, steps), model=model)
 
 
-def stage(data: DataConfig, classes: int, low: int, net: UNetConfig, steps: int = 8_000, crop: int = 0) -> TrainConfig:
+def stage(
+    data: DataConfig, classes: int, low: int, net: UNetConfig, steps: int = 8_000, crop: int = 0, batch: int = 32
+) -> TrainConfig:
     """A stage that enlarges pictures of side `low`."""
     model = CascadeConfig(
         net=replace(net, classes=classes), low=low, schedule=COSINE, prediction="v", power=2, inference_steps=32,
         variance=0.0, augmentation_schedule=COSINE, crop=crop,
     )  # fmt: skip
-    return replace(offline(data, steps), model=model)
+    config = offline(data, steps)
+    return replace(config, model=model, optim=replace(config.optim, batch=batch))
 
 
 def net(channels: int, multipliers: tuple[int, ...], attention: tuple[int, ...] = (8,)) -> UNetConfig:
@@ -115,9 +118,9 @@ ROWS: tuple[tuple[str, str, Callable[[], TrainConfig]], ...] = (
     ("cdm-emoji16", "emoji at 16x16, by group: the base of a cascade",
         lambda: base(replace(EMOJI, reduced=(64, 16)), 9, net(64, (1, 2, 2)), 20_000)),
     ("cdm-emoji64", "emoji from 16x16 to 64x64, a stage of a cascade",
-        lambda: stage(replace(EMOJI, reduced=(64,)), 9, 16, net(24, (1, 2, 3, 4)))),
+        lambda: stage(replace(EMOJI, reduced=(64,)), 9, 16, net(24, (1, 2, 3, 4)), batch=16)),
     ("cdm-emoji256", "emoji from 64x64 to 256x256, trained on squares of 64: a stage of a cascade",
-        lambda: stage(EMOJI, 9, 64, net(24, (1, 2, 3, 4), ()), 4_000, 64)),
+        lambda: stage(EMOJI, 9, 64, net(24, (1, 2, 3, 4), ()), 4_000, crop=64, batch=16)),
     ("cdm-folder8", "class folders at 8x8: the base of a cascade; needs --data.path, --model.net.classes",
         lambda: base(replace(FOLDER, reduced=(16, 8)), 10, net(64, (1, 2)))),
     ("cdm-folder16", "class folders from 8x8 to 16x16; needs --data.path, --model.net.classes",

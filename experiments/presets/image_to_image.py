@@ -54,7 +54,7 @@ def palette(tasks: tuple[Any, ...]) -> TrainConfig:
     model = PaletteConfig(
         net=small(), tasks=tasks, schedule=COSINE, prediction="v", inference=None, inference_steps=32, variance=0.0
     )  # fmt: skip
-    return replace(offline(64), model=model)
+    return replace(offline(64), model=model, steps=6_000)
 
 
 def regression(config: TrainConfig, divisor: float = 3) -> TrainConfig:
