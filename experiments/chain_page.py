@@ -131,13 +131,13 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
 def _trained(manifest: dict[str, Any]) -> str:
     """How the students of a chain were trained."""
     optim = manifest["config"]["optim"]
-    updates = {row["stage"].lstrip("0"): row["updates"] for row in manifest["stages"]}
+    updates = {row["stage"].lstrip("0"): row["updates"] for row in manifest["stages"] if row["steps"]}
     longest = [name for name, count in updates.items() if count == max(updates.values())]
     usual = next(iter(updates.values()))
     more = f" ({max(updates.values()):,} of {', '.join(longest)})" if max(updates.values()) != usual else ""
     return (
         f"Each student: {usual:,} updates{more} with batches of {optim['batch']}, steps of {optim['learning_rate']:g} "
-        f"that fall to zero ({optim['decay']})."
+        f"(decay {optim['decay']})."
     )
 
 

@@ -197,7 +197,9 @@ def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: Im
     }
     said = {**draw, "schedule": None if command.schedule is None else command.schedule.read_text()}
     words = model.fingerprint(), asked.task, command.level, said, command.seed, command.answers, command.answers_images
-    key = hashlib.sha256(repr(words).encode() + asked.given.numpy().tobytes()).hexdigest()[:16]
+    parts = [asked.given, asked.label, *([] if asked.mask is None else [asked.mask])]
+    data = b"".join(part.numpy().tobytes() for part in parts)
+    key = hashlib.sha256(repr(words).encode() + data).hexdigest()[:16]
     path = folder / f"{name.replace('/', '-')}-{key}.npz"
     shape = command.answers, *asked.originals.shape
     if path.exists():

@@ -72,8 +72,7 @@ def _words(opened: Image.Image, channels: int) -> list[str]:
         words.append(_MODES[opened.mode])
     elif opened.mode == "RGB" and channels == 1:
         words.append("colour became {}")
-    parts = str(getattr(opened, "tile", ()))
-    if opened.mode not in _MODES and (";16" in parts or "65535" in parts):
+    if opened.mode not in _MODES and _is_deep(opened):
         words.append("16 bits became 8, {}")  # colours, which Pillow has no mode for
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         words.append(f"the first of {frames} frames is taken")
@@ -83,6 +82,15 @@ def _words(opened: Image.Image, channels: int) -> list[str]:
     except Exception:  # a broken EXIF block is no reason to lose the picture
         return words
     return words
+
+
+def _is_deep(opened: Image.Image) -> bool:
+    """Whether colours have 16 bits, for which Pillow has no mode: in a PNG or TIFF, or a PPM with a large maximum."""
+    told = [tile[3] for tile in getattr(opened, "tile", ())]
+    words = [word for args in told for word in (args if isinstance(args, tuple) else (args,))]
+    if opened.format == "PPM":
+        return any(isinstance(word, int) and word > 255 for word in words)
+    return any(str(word).startswith(("RGB;16", "RGBA;16", "LA;16")) for word in words)
 
 
 def beside(place: Path, path: Path) -> Path:

@@ -82,7 +82,7 @@ def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: di
         f"{asked.task}: {len(asked.originals):,} test pictures of {len(set(asked.groups)):,} groups, mean ± 1.96 "
         "standard errors over groups (KID: over blocks)"
     )
-    others = "of other groups" if judge.split == "train" else "the originals among them"
+    others = "of other groups" if judge.split == "train" else "which may hold originals"
     about = (
         f"{title}. KID and FID are against {len(judge.reference):,} pictures of the {judge.split} split, {others}, and "
         f"so are those of the originals, which nothing can be much below. {describe(judge.net)}{classes}. PSNR is over "

@@ -102,11 +102,12 @@ def _folder(wanted: Wanted) -> int:
         "weights": [model.fingerprint() for model in wanted.models],
         "task": wanted.task, "n": command.n, "seed": command.seed,
         "spoil": command.spoil, "side": command.side, "times": command.times,
-        "level": [command.level, *command.then_levels],
+        "level": command.level,
         "label": command.label, "steps": [wanted.steps(model) for model in wanted.models], "overlap": command.overlap,
         "sampler": [command.sampler or model.sampler for model in wanted.models],
         "schedule": None if command.schedule is None else command.schedule.read_text(),
     }  # fmt: skip
+    settings |= {"then_levels": list(command.then_levels)} if any(command.then_levels) else {}
 
     def belongs(path: Path) -> list[Path]:
         try:

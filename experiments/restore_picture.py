@@ -60,7 +60,8 @@ def restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
     for further in wanted.models[1:]:
         sizes.append((sizes[-1][0] * further.factor, sizes[-1][1] * further.factor))
     height, width = sizes[-1]
-    if height * width > most:
+    tile = wanted.models[-1].shape
+    if max(height, tile[1]) * max(width, tile[2]) > most:
         raise ValueError(f"{path}: {command.n} x {width} x {height} are more than {MOST_PIXELS:,} pixels at once")
     tiles = [_tiles(wanted, path, one, size) for one, size in zip(wanted.models, sizes, strict=True)]
     steps = wanted.steps(model)

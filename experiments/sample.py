@@ -39,7 +39,7 @@ class SampleCommand:
     """How many pictures."""
     steps: tuple[int, ...] = ()
     """Denoising steps of each; 256 if omitted, or what a distilled model was trained for. Of a chain: which student. Of
-    a cascade: of all stages, or one number for each."""
+    a cascade: of all stages, or one number for each. Runs come before this flag."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; the model's paper's if omitted."""
     schedule: Literal["cosine", "own"] | None = None

@@ -169,7 +169,7 @@ class RightHalf:
 
     def __call__(self, k: np.ndarray, rng: np.random.Generator) -> Spoiled:
         mask = np.zeros(k.shape[1:], bool)
-        mask[:, -(k.shape[2] // 2) :] = True
+        mask[:, k.shape[2] - k.shape[2] // 2 :] = True
         return hidden(k, mask)
 
 

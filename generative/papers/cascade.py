@@ -130,6 +130,8 @@ def stop_of(base: PictureModel, stage: CascadeStage, level: float) -> float:
     """t at which a base that `stage` takes unfinished stops: where its own schedule has the noise of `level`. Raises
     ValueError for stages that do not fit, and a level outside the trained ones."""
     check_fits(base, stage)
+    if base.taught_steps:
+        raise ValueError(f"a base that knows {base.taught_steps} times alone cannot stop between them")
     noisy = check_truncated(stage)
     noisy.check_level(level)
     stop = float(noisy.log_snr(torch.tensor([level], dtype=torch.float64)))

@@ -134,7 +134,7 @@ def test_what_real_pictures_are_compared_with(restorers, tandem, tmp_path) -> No
     assert rows["test"]["fid"] == pytest.approx(0, abs=1e-3)  # the originals against themselves
     assert rows["train"]["fid"] > 0.01
     page = (tmp_path / "test" / "restoration.md").read_text()
-    assert "8 pictures of the test split, the originals among them" in page
+    assert "8 pictures of the test split, which may hold originals" in page
     assert "--reference test --reference-images 8 --steps 2`" in page
 
 
