@@ -61,21 +61,22 @@ def check(models: Sequence[PictureModel], levels: Sequence[float] = (), truncate
 
 
 def planned(
-    models: Sequence[PictureModel], levels: Sequence[float], *, steps: Sequence[int], sampler: str | None,
-    truncated: bool, schedules: Sequence[str] = (),
+    models: Sequence[PictureModel], levels: Sequence[float], *, steps: int | None, stage_steps: Sequence[int],
+    sampler: str | None, truncated: bool, schedules: Sequence[str],
 ) -> list[Stage]:  # fmt: skip
     """How each model is sampled, as a person said it.
 
-    Args: levels: of the stages after the first; steps: of none (as configured), of all, or of each; sampler: each
-    model's own if None; schedules: of each stage after the first, a file of `tandem sweep schedule` or "own".
+    Args: levels: of the stages after the first; steps: of all, as configured if None; stage_steps: of each, in their
+    place; sampler: each model's own if None; schedules: of each stage after the first, a file of `tandem sweep
+    schedule` or "own".
     Raises: ValueError for another number of steps or schedules, or what is no schedule.
     """
-    if len(steps) not in (0, 1, len(models)):
-        raise ValueError(f"--steps needs one number, or one for each of the {len(models)} stages, got {len(steps)}")
+    if len(stage_steps) not in (0, len(models)):
+        raise ValueError(f"--stage-steps needs a number for each of the {len(models)} stages, got {len(stage_steps)}")
     if len(schedules) not in (0, len(models) - 1):
         wanted = f"a file, or own, for each stage after the first, {len(models) - 1}"
         raise ValueError(f"--schedules needs {wanted}, got {len(schedules)}")
-    counts = tuple(steps) * (len(models) // len(steps)) if steps else [model.steps for model in models]
+    counts = stage_steps or [steps or model.steps for model in models]
     found = [None if name == "own" else sweep_schedule.read(Path(name)) for name in schedules or ["own"] * len(levels)]
     return [
         Stage(

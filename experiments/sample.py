@@ -37,9 +37,10 @@ class SampleCommand:
     enlarges what the one before drew."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """How many pictures."""
-    steps: tuple[int, ...] = ()
-    """Denoising steps of each; 256 if omitted, or what a distilled model was trained for. Of a chain: which student. Of
-    a cascade: of all stages, or one number for each. Runs come before this flag."""
+    steps: int | None = None
+    """Denoising steps of each; 256 if omitted, or what a distilled model was trained for. Of a chain: which student."""
+    stage_steps: tuple[int, ...] = ()
+    """Of a cascade: denoising steps of each stage, in place of --steps for all."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; the model's paper's if omitted."""
     schedule: Literal["cosine", "own"] | None = None
@@ -78,7 +79,7 @@ def sample_command(args: list[str]) -> int:
     label = labels(command.label, command.n, model)
     for path in filter(None, (command.output, command.npz)):
         flags.check_writable(path)
-    steps, sampler = (*command.steps, model.steps)[0], command.sampler or model.sampler
+    steps, sampler = command.steps or model.steps, command.sampler or model.sampler
     schedules = {"cosine": cosine_like(model.schedule), "own": model.schedule, None: None}
     options = {"seed": command.seed, "label": label, "schedule": schedules[command.schedule]}
     pictures = draw(model, command.n, steps=steps, sampler=sampler, **options)
@@ -98,8 +99,8 @@ def _cascade(command: SampleCommand) -> int:
         raise ValueError(f"--levels needs one number for each stage after the first, {len(models) - 1}, got {levels}")
     cascade.check(models, levels, command.truncated)
     stages = cascade.planned(
-        models, levels, steps=command.steps, sampler=command.sampler, truncated=command.truncated,
-        schedules=command.schedules,
+        models, levels, steps=command.steps, stage_steps=command.stage_steps, sampler=command.sampler,
+        truncated=command.truncated, schedules=command.schedules,
     )  # fmt: skip
     if command.schedule is not None:
         raise ValueError("--schedule is for a single model, --schedules for a cascade")
@@ -120,7 +121,7 @@ def _model(command: SampleCommand) -> "PictureModel":
     (run,) = command.runs
     if (Path(run) / chain_manifest.MANIFEST).exists():
         done = chain_manifest.read_manifest(Path(run))["stages"]
-        return chain_manifest.student(run, (*command.steps, done[-1]["steps"] if done else 1)[0]).to(device)
+        return chain_manifest.student(run, command.steps or (done[-1]["steps"] if done else 1)).to(device)
     return generative.load(run, device)
 
 
@@ -132,17 +133,17 @@ def _check_room(n: int, model: "PictureModel") -> None:
 def _check(command: SampleCommand) -> None:
     if not command.runs:
         raise flags.FlagError(f"no run was named; for example: {EXAMPLE}")
-    if len(command.runs) == 1 and (command.levels or command.store or command.truncated or command.schedules):
-        names = "--levels, --schedules, --truncated and --store"
+    staged = command.levels, command.stage_steps, command.schedules, command.truncated, command.store
+    if len(command.runs) == 1 and any(staged):
+        names = "--levels, --stage-steps, --schedules, --truncated and --store"
         raise ValueError(f"{names} are for a cascade: name its runs, the smallest first")
     for name, least in (("n", 1), ("seed", 0)):
         if (value := getattr(command, name)) < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
-    if len(command.runs) == 1 and len(command.steps) > 1:
-        raise ValueError(f"--steps needs one number for a single model, got {len(command.steps)}")
-    for steps in command.steps:
-        if not 1 <= steps <= MOST_STEPS:
-            raise ValueError(f"--steps must be from 1 to {MOST_STEPS:,}, got {steps}")
+    steps = [] if command.steps is None else [command.steps]
+    for name, counts in (("steps", steps), ("stage-steps", command.stage_steps)):
+        if odd := [count for count in counts if not 1 <= count <= MOST_STEPS]:
+            raise ValueError(f"--{name} must be from 1 to {MOST_STEPS:,}, got {odd[0]}")
     if command.sampler is not None and command.sampler not in SAMPLERS:
         raise ValueError(f"sampler {command.sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
     for path, suffix in ((command.output, ".png"), (command.npz, ".npz")):

@@ -54,8 +54,10 @@ class AugLevelCommand:
     """The base stops at each level and hands over what it has, instead of being noised again: for two runs."""
     samples: int = 1000
     """Pictures at each level."""
-    steps: tuple[int, ...] = ()
-    """Denoising steps of all stages, or one number for each; as configured if omitted."""
+    steps: int | None = None
+    """Denoising steps of each stage; as configured if omitted."""
+    stage_steps: tuple[int, ...] = ()
+    """A number for each stage, in place of --steps for all."""
     sampler: str | None = None
     """ancestral, ddim, heun or dpm++; each model's own if omitted."""
     seed: int = 0
@@ -139,14 +141,16 @@ def _check(asked: AugLevelCommand) -> None:
         raise ValueError("--truncated is for a base and one stage: only a base stops early")
     if not 0 <= asked.classifiers <= 100:
         raise ValueError(f"--classifiers must be from 0 to 100, got {asked.classifiers}")
-    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not all(1 <= n <= 1_000_000 for n in asked.steps):
+    counts = [asked.steps, *asked.stage_steps] if asked.steps is not None else asked.stage_steps
+    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not all(1 <= n <= 1_000_000 for n in counts):
         raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps from 1 to 1,000,000")
 
 
 def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) -> list[cascade.Stage]:
     levels = *(asked.before or (0.0,) * (len(models) - 2)), level
     return cascade.planned(
-        models, levels, steps=asked.steps, sampler=asked.sampler, truncated=asked.truncated, schedules=asked.schedules
+        models, levels, steps=asked.steps, stage_steps=asked.stage_steps, sampler=asked.sampler,
+        truncated=asked.truncated, schedules=asked.schedules,
     )  # fmt: skip
 
 
@@ -195,7 +199,8 @@ def _write(
         f"{none.level:g}: {gap:.5f} ± {se:.5f} (standard error over blocks of the same pictures; the best of "
         f"{len(rows)} levels was chosen on these very pictures)."
     )
-    steps = f" --steps {' '.join(map(str, asked.steps))}" if asked.steps else ""
+    steps = f" --steps {asked.steps}" if asked.steps else ""
+    steps += f" --stage-steps {' '.join(map(str, asked.stage_steps))}" if asked.stage_steps else ""
     steps += f" --schedules {' '.join(asked.schedules)}" if asked.schedules else ""
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "

@@ -89,7 +89,7 @@ def test_a_base_that_stops_early(stages, tandem, tmp_path) -> None:
     cond = second.handed(z, level) | {"label": torch.arange(3) % 2}
     by_hand = second.draw(cond, steps=2, seed=noise.mix(0, 1))
     assert torch.from_numpy(middle).equal(by_hand)
-    assert tandem(*args[:6], "--steps", 2, 4, 8, *args[8:])[0] == 0
+    assert tandem(*args[:6], "--stage-steps", 2, 4, 8, *args[8:])[0] == 0
     about = [json.loads(path.read_text()) for path in (tmp_path / "grid-stages").glob("*/about.json")]
     assert sorted((one["stage"], one["steps"]) for one in about) == [(0, 2), (1, 2), (1, 4), (2, 2), (2, 8)]
     settings = [cascade.Stage(steps=2, sampler="ddim", truncated=True)] * 2
@@ -219,13 +219,16 @@ def test_what_is_no_cascade(stages, restorers, tandem, tmp_path) -> None:
             "--levels needs one number for each stage after the first, 1",
         ),
         (["sample", first, second, "--levels", 2], "level must be from 0 to 1.0, what training went to, got 2.0"),
-        (["sample", first, "--levels", 0.1], "--levels, --schedules, --truncated and --store are for"),
+        (["sample", first, "--levels", 0.1], "--levels, --stage-steps, --schedules, --truncated and"),
         (["sample", first, second, "--schedule", "own"], "--schedule is for a single model"),
         (["sample", first, second, "--schedules", "own", "own"], "--schedules needs a file, or own, for each stage"),
         (["sample", first, second, "--schedules", "nowhere"], "nowhere cannot be read as a schedule"),
-        (["sample", first, "--steps", 2, 3], "--steps needs one number for a single model, got 2"),
-        (["sample", *stages, "--steps", 2, 3], "--steps needs one number, or one for each of the 3 stages, got 2"),
-        (["sweep", "aug-level", *stages, "--steps", 2, 3], "--steps needs one number, or one for each of the 3"),
+        (
+            ["sample", first, "--stage-steps", 2],
+            "--stage-steps, --schedules, --truncated and --store are for",
+        ),
+        (["sample", *stages, "--stage-steps", 2, 3], "--stage-steps needs a number for each of the 3 stages, got 2"),
+        (["sweep", "aug-level", *stages, "--stage-steps", 2, 3], "--stage-steps needs a number for each of the 3"),
         (["sample", first, "--truncated"], "--schedules, --truncated and --store are for a"),
         (["sweep", "aug-level", *stages, "--truncated"], "--truncated is for a base and one stage"),
         (["sample", first, second, "--label", "blue"], "label 'blue' does not exist"),
