@@ -1,5 +1,6 @@
 """`tandem distill`: a chain of students of a trained diffusion model, each with half the steps of the one before."""
 
+import inspect
 import json
 import re
 from dataclasses import dataclass, replace
@@ -48,7 +49,8 @@ def distill_command(args: list[str]) -> int:
     stages of a cascade) cannot. With several machines, all must see --runs-dir.
     """
     if {"-h", "--help"} & set(args) and args[0].startswith("-"):
-        say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\n\n`tandem distill RUN --help` lists the fields.")
+        about = inspect.cleandoc(distill_command.__doc__ or "")
+        say(f"usage: {USAGE}\n\n{about}\n\nExample: {EXAMPLE}\n\n`tandem distill RUN --help` lists the fields.")
         return 0
     run, command = parse_distill(args)
     if command.dry_run:

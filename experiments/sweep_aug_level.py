@@ -141,9 +141,13 @@ def _check(asked: AugLevelCommand) -> None:
         raise ValueError("--truncated is for a base and one stage: only a base stops early")
     if not 0 <= asked.classifiers <= 100:
         raise ValueError(f"--classifiers must be from 0 to 100, got {asked.classifiers}")
-    counts = [asked.steps, *asked.stage_steps] if asked.steps is not None else asked.stage_steps
-    if not 8 <= asked.samples <= 100_000 or asked.seed < 0 or not all(1 <= n <= 1_000_000 for n in counts):
-        raise ValueError("--samples must be from 8 to 100,000, --seed 0 or more, and --steps from 1 to 1,000,000")
+    for name, value, least, most in (
+        ("samples", asked.samples, 8, 100_000), ("seed", asked.seed, 0, 2**62),
+        ("steps", 1 if asked.steps is None else asked.steps, 1, 1_000_000),
+        *(("stage-steps", count, 1, 1_000_000) for count in asked.stage_steps),
+    ):  # fmt: skip
+        if not least <= value <= most:
+            raise ValueError(f"--{name} must be from {least} to {most:,}, got {value}")
 
 
 def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) -> list[cascade.Stage]:

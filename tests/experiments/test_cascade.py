@@ -234,6 +234,11 @@ def test_what_is_no_cascade(stages, restorers, tandem, tmp_path) -> None:
         (["sample", first, second, "--label", "blue"], "label 'blue' does not exist"),
         (["sweep", "aug-level", first], "a cascade has two runs or more"),
         (["sweep", "aug-level", first, second, "--levels", 3], "--levels must be numbers from 0 to 1"),
+        (
+            ["sweep", "aug-level", first, second, "--stage-steps", 0, 1],
+            "--stage-steps must be from 1 to 1,000,000, got 0",
+        ),
+        (["sweep", "aug-level", first, second, "--samples", 2], "--samples must be from 8 to 100,000, got 2"),
         (["sweep", "aug-level", first, second, "--before", 0.1], "--before needs 0 levels"),
     ):
         out = ["--output", tmp_path / "o" / "x.png"]
