@@ -219,5 +219,5 @@ def _distill(config: ChainConfig, run: Path, stages: list[Stage], tracker: "Trac
     for row in rows:
         say(f"stage {row['stage']}: error on test pictures {row['loss']:.5f}, {row['train_s']:.0f} s")
     tracker.hparams(stages[-1].first + stages[-1].config.steps, configs.to_json(config), {
-        f"chain/loss_{row['stage']}": row["loss"] for row in rows
+        f"stages/error_{row['stage']}": row["loss"] for row in rows
     })  # fmt: skip
