@@ -23,6 +23,11 @@ def bench_command(args: list[str]) -> int:
 
         bench_sampling(command)
         return 0
+    if command.name == "training":
+        from experiments.bench_training import bench_training
+
+        bench_training(command)
+        return 0
     from experiments import bench_teams
 
     benches = {"envs": bench_teams.bench_envs, "runner": bench_teams.bench_runner, "memory": bench_teams.bench_memory}

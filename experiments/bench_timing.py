@@ -20,16 +20,19 @@ from experiments.progress import Steps
 class BenchCommand:
     """Flags of `tandem bench`."""
 
-    name: tyro.conf.Positional[Literal["envs", "runner", "memory", "sampling"]]
+    name: tyro.conf.Positional[Literal["envs", "runner", "memory", "sampling", "training"]]
     """envs: share of a football step inside the engine, DMLab2D steps per second; runner: rollouts beside the bare
     environment loop and RLlib's stock runner; memory: resident memory over many steps; sampling: pictures per second
-    with 4 steps and with 256, beside diffusers."""
+    with 4 steps and with 256, beside diffusers; training: milliseconds per optimiser step of presets of diffusion
+    models, on a GPU with bf16 and compiled too."""
     repeats: int = 5
     """Alternations; each number is the median over them."""
     steps: int | None = None
     """Steps per measurement, or pictures of sampling; a sensible number for each benchmark if omitted."""
     seed: int = 0
     """Seed of actions and episodes."""
+    presets: tuple[str, ...] = ()
+    """Presets that `training` measures; a choice of the small ones if omitted."""
 
 
 def spread(values: list[float], digits: int = 3) -> str:

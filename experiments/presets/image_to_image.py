@@ -21,6 +21,8 @@ METRIC = "loss"
 TASKS = ("colorize", "inpaint", "uncrop", "jpeg")
 GENERALIST = ("colorize", "inpaint", "jpeg")
 """The tasks that the paper trains together (App B.5)."""
+DIVERSE = ("colorize", "inpaint")
+"""Those of many good answers, on which L1 and L2 are told apart."""
 COSINE = ScheduleConfig(kind="cosine", log_snr_max=15.0, log_snr_min=-15.0)
 
 
@@ -152,6 +154,9 @@ def _rows() -> Iterator[tuple[str, str, Callable[[], TrainConfig]]]:
     for name, summary, make in made:
         yield name, summary, make
         yield f"{name}-regression", f"{summary}: the regression baseline", _regression(make)
+    for task in DIVERSE:
+        summary = f"photographs at 64x64: {task} (Palette), |error| in place of its square: answers differ less"
+        yield f"palette-{task}64-l1", summary, _absolute(_palette((task,)))
     needs = "; needs --data.path"
     rows: list[tuple[str, str, Callable[[], TrainConfig]]] = [
         ("sr3-faces128", "the SR3 paper's faces from 16x16 to 128x128", faces128),
@@ -171,6 +176,15 @@ def _rows() -> Iterator[tuple[str, str, Callable[[], TrainConfig]]]:
 
 def _palette(tasks: tuple[str, ...]) -> Callable[[], TrainConfig]:
     return lambda: palette(tasks)
+
+
+def _absolute(make: Callable[[], TrainConfig]) -> Callable[[], TrainConfig]:
+    def made() -> TrainConfig:
+        config = make()
+        assert isinstance(config.model, PaletteConfig)
+        return replace(config, model=replace(config.model, power=1))
+
+    return made
 
 
 def _palette_row(tasks: tuple[str, ...]) -> Callable[[], TrainConfig]:
