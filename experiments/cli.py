@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "experiments.study:study_command",
         "every arm, task and seed of a study, and the page that says what came out",
     ),
+    "reproduce": (
+        "experiments.reproduce:reproduce_command",
+        "the trainings and tables behind pages of results about diffusion models",
+    ),
     "eval": ("experiments.evaluate:eval_command", "held-out episodes beside the random policy; bits per dimension"),
     "play": ("experiments.play:play_command", "a match, or a team at work, in the browser as it is played"),
     "distill": (

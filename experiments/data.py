@@ -1,5 +1,6 @@
 """`tandem data`: which sets of pictures (and texts and networks) there are, and fetching one ahead of its use."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from experiments.flags import paragraph, say
 from experiments.progress import Lines
 from generative import data
 from generative.data import DataConfig, ImageSet
+from generative.data.fetch import FetchError
 
 EXAMPLE = "tandem data list && tandem data get mnist"
 
@@ -71,5 +73,7 @@ def load_set(config: DataConfig, split: str) -> ImageSet:
     row = data.SETS.get(config.name)
     with Lines(config.name) as tell:
         if row and not row.place:
-            data.get(config.name, progress=tell)
+            # Without a network, what was decoded before may be there all the same; if not, `load` raises this again.
+            with suppress(FetchError):
+                data.get(config.name, progress=tell)
         return data.load(config, split)
