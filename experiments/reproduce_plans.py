@@ -35,12 +35,14 @@ class Budget:
     """Of every training."""
     samples: int
     """Pictures of a row of a table."""
+    side: int
+    """Of the photographs that Palette restores: at 64 pixels a CPU is too slow."""
 
 
 BUDGETS = {
-    "small": Budget(steps=0.25, flags="", samples=256),
-    "cpu": Budget(steps=1.0, flags="", samples=500),
-    "gpu": Budget(steps=4.0, flags=" --optim.bf16", samples=1000),
+    "small": Budget(steps=0.25, flags="", samples=256, side=32),
+    "cpu": Budget(steps=1.0, flags="", samples=500, side=32),
+    "gpu": Budget(steps=4.0, flags=" --optim.bf16", samples=1000, side=64),
 }
 """Name -> budget: a look at everything in an evening on two cores; a day; two hours of a GPU with --beside 12."""
 LEVELS = "0 0.1 0.2 0.3 0.4 0.6 0.8"
@@ -83,17 +85,20 @@ def super_resolution(preset: str) -> Callable[[Budget], Iterator[Job]]:
 
 def palette(budget: Budget) -> Iterator[Job]:
     """Four specialists, their regressions, a generalist, and |error| in place of its square."""
-    yield train("palette-all", "palette-all64", 8000, budget)
+    small = budget.side == 32
+    steps, more = (24_000, " --data.size 32 --model.net.multipliers 1 2 4") if small else (6000, "")
+    yield train("palette-all", "palette-all64", steps * 4 // 3, budget, more)
     for task in TASKS:
-        names = [f"palette-{task}64", f"palette-{task}64-regression"]
+        presets = [f"palette-{task}64", f"palette-{task}64-regression"]
         if task in ("inpaint", "colorize"):
-            names.append(f"palette-{task}64-l1")
-        yield from (train(name, name, 6000, budget) for name in names)
+            presets.append(f"palette-{task}64-l1")
+        names = [preset.removesuffix("64").replace("64-", "-") for preset in presets]
+        yield from (train(name, preset, steps, budget, more) for name, preset in zip(names, presets, strict=True))
         asked = f"--task {task} --images {budget.samples} --answers 4"
         also = [] if task == "uncrop" else ["palette-all"]
         yield Job(
             name=f"palette-{task}-page",
-            command=f"eval {_all([*names, *also])} {asked} --output {{output}}/palette-{task}64",
+            command=f"eval {_all([*names, *also])} {asked} --output {{output}}/palette-{task}{budget.side}",
         )
 
 
