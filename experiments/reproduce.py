@@ -180,7 +180,7 @@ class Bench:
         command = [sys.executable, "-m", "experiments.cli", *self.arguments(job)]
         self._write()
         settings = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        with (self.folder / f"{job.name}.log").open("wb") as log:
+        with (self.folder / f"{job.name}.log").open("ab" if self.known[job.name].run else "wb") as log:
             # In a session of its own: Ctrl-C must reach it once, from us.
             self.running[job.name] = self.start(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=settings,
