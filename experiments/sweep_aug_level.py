@@ -269,6 +269,6 @@ def figure(path: Path, rows: list[Row], floor: Row) -> None:
         handles += other.plot(levels, missed, "s--", color="C1", label="consistency error")
         other.set_ylabel("mean square difference to it, 1e-5", color="C1")
         other.set_ylim(bottom=0)
-    axes.legend(handles=handles, frameon=False)
+    drawing.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
     with files.whole(path) as temporary:
         drawing.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
