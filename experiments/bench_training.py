@@ -60,7 +60,9 @@ def bench_training(command: BenchCommand) -> None:
             ms = [1000 / value for value in values]
             busy = "-" if device == "cpu" else f"{kernel_ms(loops[way], steps) / statistics.median(ms):.0%}"
             size, pictures = f"{cases[way].parameters / 1e6:.2f} M", [batch * value for value in values]
-            rows.append((name, size, str(batch), way, bench_timing.spread(ms), bench_timing.spread(pictures), busy))
+            rows.append(
+                (name, size, str(batch), way, bench_timing.spread(ms, 4), bench_timing.spread(pictures, 4), busy)
+            )
     where = f"{torch.cuda.get_device_name() if device == 'cuda' else 'one CPU thread'}, torch {torch.__version__}"
     bench_timing.show(
         f"{where}: {steps} steps at a time, {command.repeats} repeats; median (min to max)",

@@ -81,7 +81,8 @@ def reproduce_command(args: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     command.output.mkdir(parents=True, exist_ok=True)
     with Store(folder).locked():
-        return Bench(jobs, folder, places_of(command), str(command.runs_dir)).work(command.beside)
+        places = {"output": str(command.output), "data": str(command.data)}
+        return Queue(jobs, folder, places, str(command.runs_dir)).work(command.beside)
 
 
 def planned(command: ReproduceCommand) -> list[Job]:
@@ -102,19 +103,14 @@ def planned(command: ReproduceCommand) -> list[Job]:
     return list(found.values())
 
 
-def places_of(command: ReproduceCommand) -> dict[str, str]:
-    """What stands for {output} and {data}."""
-    return {"output": str(command.output), "data": str(command.data)}
-
-
-class Bench:
+class Queue:
     """Works jobs off, several at a time; keeps in jobs.json how far they are."""
 
     def __init__(
         self, jobs: list[Job], folder: Path, places: dict[str, str], runs_dir: str,
         start: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:  # fmt: skip
-        """Raises ValueError if jobs.json is damaged."""
+        """places: what stands for {output} and {data}. Raises ValueError if jobs.json is damaged."""
         self.jobs, self.folder, self.places, self.runs_dir, self.start = jobs, folder, places, runs_dir, start
         self.path = folder / "jobs.json"
         self.known: dict[str, Known] = {}
@@ -124,9 +120,9 @@ class Bench:
                 for entry in self.known.values():
                     check_types(entry)
         for job in jobs:
-            known = self.known.get(job.name)
-            if known is None or known.command != job.command:
-                self.known[job.name] = Known(command=job.command)
+            known, command = self.known.get(job.name), " ".join(self._words(job, places))
+            if known is None or known.command != command:  # with another --data or --output it is another one
+                self.known[job.name] = Known(command=command)
             elif not known.done and (folder / f"{job.name}.log").exists():
                 self._find_run(job.name)  # we may have died before it was noted
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -136,16 +132,18 @@ class Bench:
         """Until nothing is left that could be done. Returns 0, or 1 if a command failed; 130 after Ctrl-C or SIGTERM,
         when every training has saved a checkpoint."""
         with interrupts() as asked, Steps("reproducing", len(self.jobs)) as steps:
-            while not asked.is_set() and (self.running or self._ready()):
-                for job in self._ready()[: max(0, beside - len(self.running))]:
-                    self._begin(job)
-                time.sleep(0.2)
-                for name in [name for name, process in self.running.items() if process.poll() is not None]:
-                    self._end(name)
-                done = sum(self.known[job.name].done for job in self.jobs)
-                steps.update(done, f"{done} of {len(self.jobs)}, now: {', '.join(self.running) or 'nothing'}")
-            stopped = asked.is_set()
-            self._stop()
+            try:
+                while not asked.is_set() and (self.running or self._ready()):
+                    for job in self._ready()[: max(0, beside - len(self.running))]:
+                        self._begin(job)
+                    time.sleep(0.2)
+                    for name in [name for name, process in self.running.items() if process.poll() is not None]:
+                        self._end(name)
+                    done = sum(self.known[job.name].done for job in self.jobs)
+                    steps.update(done, f"{done} of {len(self.jobs)}, now: {', '.join(self.running) or 'nothing'}")
+                stopped = asked.is_set()
+            finally:  # also where jobs.json cannot be written: nothing goes on unseen
+                self._stop()
         if stopped:
             say("stopped; the same command goes on")
             return 130
@@ -173,8 +171,15 @@ class Bench:
         if verb in RESUMED and run is not None and Path(run).is_dir():
             return [verb, "--resume", run, "--plain"]
         runs = {name: str(self.known[name].run) for name in job.needs} | self.places
-        words = [re.sub(r"{([\w-]+)}", lambda found: runs[found[1]], word) for word in job.command.split()]
+        words = self._words(job, runs)
         return [*words, "--runs-dir", self.runs_dir] if verb in RESUMED else words
+
+    @staticmethod
+    def _words(job: Job, values: dict[str, str]) -> list[str]:
+        """The command's words, with what is known in place of names in braces."""
+        return [
+            re.sub(r"{([\w-]+)}", lambda found: values.get(found[1], found[0]), word) for word in job.command.split()
+        ]
 
     def _begin(self, job: Job) -> None:
         command = [sys.executable, "-m", "experiments.cli", *self.arguments(job)]

@@ -44,7 +44,7 @@ BUDGETS = {
     "cpu": Budget(steps=1.0, flags="", samples=500, side=32),
     "gpu": Budget(steps=4.0, flags=" --optim.bf16", samples=1000, side=64),
 }
-"""Name -> budget: a look at everything in an evening on two cores; a day; two hours of a GPU with --beside 12."""
+"""Name -> budget; none has been worked off to the end yet."""
 LEVELS = "0 0.1 0.2 0.3 0.4 0.6 0.8"
 TASKS = ("inpaint", "colorize", "jpeg", "uncrop")
 

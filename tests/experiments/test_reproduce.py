@@ -12,7 +12,7 @@ from experiments import reproduce, train
 from experiments.evaluate_chain import ChainEvalCommand
 from experiments.evaluate_restoration import RestorationEvalCommand
 from experiments.flags import parse
-from experiments.reproduce import Bench
+from experiments.reproduce import Queue
 from experiments.reproduce_plans import BUDGETS, PLANS, Job
 from experiments.sample import SampleCommand
 from experiments.sweep_aug_level import AugLevelCommand
@@ -66,8 +66,8 @@ class _Process:
         return self.returncode
 
 
-def bench(folder: Path, fake: Fake, jobs: list[Job] = JOBS) -> Bench:
-    return Bench(jobs, folder, PLACES, "runs", start=fake)
+def bench(folder: Path, fake: Fake, jobs: list[Job] = JOBS) -> Queue:
+    return Queue(jobs, folder, PLACES, "runs", start=fake)
 
 
 def test_each_job_begins_when_what_it_needs_is_finished(tmp_path: Path) -> None:
@@ -120,6 +120,18 @@ def test_another_command_of_the_same_name_begins_anew(tmp_path: Path) -> None:
     fake = Fake()
     assert bench(tmp_path, fake, [Job(name="teacher", command="train a --plain --steps 9")]).work(beside=1) == 0
     assert fake.begun == [["train", "a", "--plain", "--steps", "9", "--runs-dir", "runs"]]
+
+
+def test_another_folder_of_pictures_or_of_pages_begins_anew(tmp_path: Path) -> None:
+    assert bench(tmp_path, Fake()).work(beside=1) == 0
+    fake = Fake()
+    assert Queue(JOBS, tmp_path, {"output": "out", "data": "more pictures"}, "runs", start=fake).work(beside=1) == 0
+    assert [words[:2] for words in fake.begun] == [["train", "b"]]  # the page's command names the same run
+    fake = Fake()
+    assert (
+        Queue(JOBS, tmp_path, {"output": "elsewhere", "data": "more pictures"}, "runs", start=fake).work(beside=1) == 0
+    )
+    assert fake.begun == [["eval", "runs/runs-a", "runs/b", "--output", "elsewhere/page"]]
 
 
 @pytest.mark.parametrize(
