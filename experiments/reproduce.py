@@ -119,10 +119,13 @@ class Queue:
                 self.known = {name: Known(**entry) for name, entry in json.loads(self.path.read_text()).items()}
                 for entry in self.known.values():
                     check_types(entry)
+        anew: set[str] = set()
         for job in jobs:
             known, command = self.known.get(job.name), " ".join(self._words(job, places))
-            if known is None or known.command != command:  # with another --data or --output it is another one
+            # With another --data or --output it is another command; and what is made of other runs is made anew.
+            if known is None or known.command != command or anew & set(job.needs):
                 self.known[job.name] = Known(command=command)
+                anew.add(job.name)
             elif not known.done and (folder / f"{job.name}.log").exists():
                 self._find_run(job.name)  # we may have died before it was noted
         self.running: dict[str, subprocess.Popen[bytes]] = {}

@@ -124,13 +124,11 @@ def test_another_command_of_the_same_name_begins_anew(tmp_path: Path) -> None:
 
 def test_another_folder_of_pictures_or_of_pages_begins_anew(tmp_path: Path) -> None:
     assert bench(tmp_path, Fake()).work(beside=1) == 0
+    fake, places = Fake(), {"output": "out", "data": "more pictures"}
+    assert Queue(JOBS, tmp_path, places, "runs", start=fake).work(beside=1) == 0
+    assert [words[0] for words in fake.begun] == ["train", "eval"]  # the page is of the new run
     fake = Fake()
-    assert Queue(JOBS, tmp_path, {"output": "out", "data": "more pictures"}, "runs", start=fake).work(beside=1) == 0
-    assert [words[:2] for words in fake.begun] == [["train", "b"]]  # the page's command names the same run
-    fake = Fake()
-    assert (
-        Queue(JOBS, tmp_path, {"output": "elsewhere", "data": "more pictures"}, "runs", start=fake).work(beside=1) == 0
-    )
+    assert Queue(JOBS, tmp_path, places | {"output": "elsewhere"}, "runs", start=fake).work(beside=1) == 0
     assert fake.begun == [["eval", "runs/runs-a", "runs/b", "--output", "elsewhere/page"]]
 
 
