@@ -77,9 +77,8 @@ def reproduce_command(args: list[str]) -> int:
             say(f"{job.name}: tandem {job.command}")
         return 0
     folder = command.runs_dir / "reproduce"
-    flags.check_writable(folder / "jobs.json")
-    folder.mkdir(parents=True, exist_ok=True)
-    command.output.mkdir(parents=True, exist_ok=True)
+    for place in (command.output / "page", folder / "jobs.json"):  # makes their folders
+        flags.check_writable(place)
     with Store(folder).locked():
         places = {"output": str(command.output), "data": str(command.data)}
         return Queue(jobs, folder, places, str(command.runs_dir)).work(command.beside)

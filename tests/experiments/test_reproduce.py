@@ -171,6 +171,7 @@ def test_every_command_of_a_plan_is_one_that_the_commands_take(page: str, budget
         (["nope"], "page 'nope' does not exist; allowed: few-steps-mnist"),
         (["palette", "--beside", "0"], "--beside must be from 1 to 256, got 0"),
         (["cascade-folder"], "pages of folders need --data"),
+        (["palette", "--output", "/proc/x"], "cannot write /proc/x"),
         (["cascade-folder", "--data", "nowhere"], "--data must name a folder, nowhere is missing"),
     ],
 )
