@@ -67,6 +67,9 @@ class OptimSettings:
     """Run the network in bfloat16 (weights, loss and average stay float32). Slower on CPUs without matrix units."""
     compile: bool = False
     """Compile the network with torch.compile."""
+    cuda_graphs: bool = False
+    """With `compile`, on a GPU: record the network's kernels once and replay them together. A small network then does
+    not wait for Python to start each of them."""
     channels_last: bool = False
     """Keep pictures and convolutions in channels-last memory."""
 
@@ -76,6 +79,9 @@ class OptimSettings:
         not_negative(self, "warmup_steps", "weight_decay", "beta1", "beta2", "ema")
         if self.grad_clip is not None:
             positive(self, "grad_clip")
+        if self.cuda_graphs and (not self.compile or self.micro_batches > 1):
+            # The gradients of one forward pass lie where the next writes its own.
+            raise ValueError("cuda_graphs needs compile, and micro_batches 1")
         if max(self.beta1, self.beta2, self.ema) >= 1:
             raise ValueError("beta1, beta2 and ema must be below 1")
 

@@ -43,7 +43,8 @@ class Training:
                 assert isinstance(taught, Diffusion)
                 taught.learn_from(teacher)
         if config.optim.compile:
-            self.model.denoise.net.compile()
+            for trained in [self.model] if teacher is None else [self.model, teacher]:
+                trained.denoise.net.compile(mode="reduce-overhead" if config.optim.cuda_graphs else None)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config.optim), fused=True)
         self.step = 0
