@@ -24,6 +24,7 @@ WAYS: dict[str, dict[str, bool]] = {
     "bf16": {"bf16": True, "compile": False},
     "float32, compiled": {"bf16": False, "compile": True},
     "bf16, compiled": {"bf16": True, "compile": True},
+    "bf16, CUDA graphs": {"bf16": True, "compile": True, "cuda_graphs": True},
 }
 """On a CPU the first alone."""
 SIZES = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32), "imagenet32": (3, 32), "imagenet64": (3, 64)}

@@ -51,14 +51,14 @@ def figure(path: Path, rows: list[list[Row]], title: str) -> None:
     drawing = Figure(figsize=(6.6, 4.4), layout="constrained")
     axes = drawing.subplots()
     for number, method in enumerate(METHODS):
-        mine = [row for row in everything if row.method == method]
+        mine = [(row.steps, row.fid) for row in everything if row.method == method and row.fid is not None]
         if not mine:
             continue
-        counts = sorted({row.steps for row in mine})
-        means = [np.mean([row.fid for row in mine if row.steps == count]) for count in counts]
+        counts = sorted({steps for steps, _ in mine})
+        means = [np.mean([fid for steps, fid in mine if steps == count]) for count in counts]
         width = 2.4 if method == STUDENT else 1.3
         axes.plot(counts, means, color=f"C{number}", linewidth=width, label=method)
-        axes.scatter([row.steps for row in mine], [row.fid for row in mine], color=f"C{number}", s=10)
+        axes.scatter(*zip(*mine, strict=True), color=f"C{number}", s=10)
     axes.set(xscale="log", yscale="log", xlabel="sampling steps", ylabel="FID", title=title)
     axes.set_xticks(sorted({row.steps for row in everything}))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -64,7 +64,8 @@ class Row:
     """Hash of the model that was sampled from."""
     judge: str
     """The features' network and the real pictures, each with a hash."""
-    fid: float
+    fid: float | None
+    """None: not measured, where settings are chosen."""
     kid: float
     kid_se: float
     lpips: float | None
@@ -141,31 +142,31 @@ class Scores:
             rows = [Row(**json.loads(line)) for line in path.read_text().splitlines()]
             for row in rows:
                 check_types(row)
-            if not np.isfinite([[row.fid, row.kid, row.kid_se, row.lpips or 0] for row in rows]).all():
+            if not np.isfinite([[row.fid or 0, row.kid, row.kid_se, row.lpips or 0] for row in rows]).all():
                 raise ValueError("a score is no finite number")
         return rows
 
     def score(self, method: str, steps: int, *, seed: int, samples: int, tune: int) -> Row:
         """The row of a method at its best setting, chosen on `tune` other samples."""
         setting = self.tuner.best(method, steps, tune)
-        return self.measure(method, setting, steps, seed=seed, samples=samples, paired=True)
+        return self.measure(method, setting, steps, seed=seed, samples=samples, fully=True)
 
     def best(self, method: str, steps: int, samples: int) -> str:
         """The setting of a method whose samples from the tuning noise have the lowest KID."""
         settings = list(SETTINGS.get(method, {"": {}}))
         if len(settings) == 1 or steps == 1:  # one step is the model's answer to noise, whatever the setting
             return settings[0]
-        found = [self.measure(method, one, steps, seed=TUNING, samples=samples, paired=False) for one in settings]
+        found = [self.measure(method, one, steps, seed=TUNING, samples=samples, fully=False) for one in settings]
         return min(found, key=lambda row: row.kid).setting
 
-    def measure(self, method: str, setting: str, steps: int, *, seed: int, samples: int, paired: bool) -> Row:
-        """A row: from rows.jsonl, or measured and added to it. paired: measure LPIPS too."""
-        paired = paired and self.judge.perceptual is not None
+    def measure(self, method: str, setting: str, steps: int, *, seed: int, samples: int, fully: bool) -> Row:
+        """A row: from rows.jsonl, or measured and added to it. fully: measure FID and LPIPS too."""
+        paired = fully and self.judge.perceptual is not None
         weights = self.hash_of(method, steps)
         asked = (method, setting, steps, seed, samples, weights, self.judge.name)
         for row in (rows := self.rows()):
             known = (row.method, row.setting, row.steps, row.seed, row.samples, row.weights, row.judge)
-            if known == asked and (row.lpips is not None or not paired):
+            if known == asked and (row.fid is not None or not fully) and (row.lpips is not None or not paired):
                 return row
         pictures = self.pictures(method, setting, steps, seed, samples)
         kid, kid_se = self.judge.kid(pictures)
@@ -177,7 +178,7 @@ class Scores:
             samples=samples,
             weights=weights,
             judge=self.judge.name,
-            fid=self.judge.fid(pictures),
+            fid=self.judge.fid(pictures) if fully else None,
             kid=kid,
             kid_se=kid_se,
             lpips=self.judge.distance(pictures, self.whole(seed, samples)) if paired else None,

@@ -39,10 +39,12 @@ class Budget:
     """Of the photographs that Palette restores: at 64 pixels a CPU is too slow."""
 
 
+GRAPHS = " --optim.compile --optim.cuda-graphs"
+"""Without them a GPU waits for Python in networks as small as these."""
 BUDGETS = {
     "small": Budget(steps=0.25, flags="", samples=256, side=32),
     "cpu": Budget(steps=1.0, flags="", samples=500, side=32),
-    "gpu": Budget(steps=4.0, flags=" --optim.bf16", samples=1000, side=64),
+    "gpu": Budget(steps=4.0, flags=f" --optim.bf16{GRAPHS}", samples=1000, side=64),
 }
 """Name -> budget; none has been worked off to the end yet."""
 LEVELS = "0 0.1 0.2 0.3 0.4 0.6 0.8"
@@ -63,7 +65,7 @@ def few_steps(preset: str, page: str, more: str = "") -> Callable[[Budget], Iter
         chains = [f"{page}-chain{seed}" for seed in range(3)]
         for seed, name in enumerate(chains):
             # bf16 would be the noise of a student's target.
-            exact = " --optim.no-bf16" if "bf16" in budget.flags else ""
+            exact = f" --optim.no-bf16{GRAPHS}" if "bf16" in budget.flags else ""
             yield Job(name=name, command=f"distill {{{page}}} --plain --to 1 --seed {seed}{exact}")
         asked = f"--samples {budget.samples} --tune-samples 200 --steps 256 64 16 8 4 2 1"
         yield Job(name=f"{page}-page", command=f"eval {_all(chains)} {asked} --output {{output}}/{page}")

@@ -231,7 +231,8 @@ def _tags(metrics: dict[str, float], training: Training, clock: Clock) -> dict[s
 def _look(config: TrainConfig, training: Training, count: int | None, report: Report | None, look: Look) -> None:
     images = data.load(config.data, "test")
     seed = config.seed if config.watch.seed is None else config.watch.seed
-    metrics, view = watch.look(training.average, images, config.watch, seed=seed, count=count)
+    with torch.compiler.set_stance("force_eager"):  # a compiled network would be compiled anew for each batch size
+        metrics, view = watch.look(training.average, images, config.watch, seed=seed, count=count)
     if report:
         report(training.step, metrics)
     look(training.step, view)

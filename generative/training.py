@@ -6,6 +6,7 @@ One update is `Training.update`; what surrounds it (data, checkpoints, pictures,
 import copy
 import json
 import math
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -46,6 +47,9 @@ class Training:
             for trained in [self.model] if teacher is None else [self.model, teacher]:
                 trained.denoise.net.compile(mode="reduce-overhead" if config.optim.cuda_graphs else None)
         self.names = {parameter: name for name, parameter in self.model.named_parameters()}
+        # Found once: to walk through the modules at every step takes longer than a small network does on a GPU.
+        self._network = list(self.model.denoise.parameters())
+        self._followed = _by_dtype(zip(self.average.parameters(), self.model.parameters(), strict=True))
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config.optim), fused=True)
         self.step = 0
         self.train_s = 0.0
@@ -79,7 +83,7 @@ class Training:
             with nullcontext() if last or module is self.model else module.no_sync():  # pyright: ignore
                 terms.append(self._backward(module, piece, first, 1 / len(pieces)))
             first += len(piece["x"])
-        network = [parameter for parameter in self.model.denoise.parameters() if parameter.grad is not None]
+        network = [parameter for parameter in self._network if parameter.grad is not None]
         norm = nn.utils.clip_grad_norm_(network, optim.grad_clip if optim.grad_clip is not None else math.inf)
         self.optimizer.step()
         self.step += 1
@@ -120,9 +124,7 @@ class Training:
         """Moves the average towards the weights. The first decays are small, so that it soon forgets the start."""
         optim = self.config.optim
         decay = min(optim.ema, self.step / (9 + self.step)) if optim.ema_warmup else optim.ema
-        pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
-        for dtype_pairs in _by_dtype(pairs):
-            averages, weights = map(list, zip(*dtype_pairs, strict=True))
+        for averages, weights in self._followed:
             torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def about(self) -> dict[str, Any]:
@@ -207,8 +209,11 @@ def _pieces(batch: Batch, count: int) -> list[Batch]:
     return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
 
 
-def _by_dtype(pairs: Any) -> list[list[tuple[Tensor, Tensor]]]:
-    grouped: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
-    for pair in pairs:
-        grouped.setdefault(pair[0].dtype, []).append(pair)
+def _by_dtype(pairs: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """(first ones, second ones) of the pairs, for each dtype."""
+    grouped: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for first, second in pairs:
+        firsts, seconds = grouped.setdefault(first.dtype, ([], []))
+        firsts.append(first)
+        seconds.append(second)
     return list(grouped.values())

@@ -468,6 +468,8 @@ def test_eval_of_a_chain_writes_a_page_with_every_method(
     }  # fmt: skip
     whole = next(row for row in rows if (row.method, row.steps, row.seed) == ("ddim", 8, 0))
     student = next(row for row in rows if (row.method, row.steps) == ("distilled", 4))
+    assert student.fid
+    assert whole.fid
     training = _spread_of("train", 8)
     floor = fid(
         features.extract(judge.net, training, num_levels=17),
@@ -505,7 +507,10 @@ def test_several_chains_are_one_table_with_intervals(
     first, second = (Scores(run, _judge_of(run), "cpu").rows() for run in (chain, other))
     assert {row.seed for row in first} == {0, chain_scores.TUNING}
     assert {row.seed for row in second} == {1}  # the choice was made once, the teacher being the same
-    values = [next(r.fid for r in rows if (r.method, r.steps) == ("distilled", 2)) for rows in (first, second)]
+    assert all(row.fid is None for row in first if row.seed == chain_scores.TUNING)  # its KID chooses
+    values = [
+        next(r.fid for r in rows if r.method == "distilled" and r.steps == 2 and r.fid) for rows in (first, second)
+    ]
     mean, half = mean_interval(values)
     assert f"{mean:.2f} ± {half:.2f}" in (tmp_path / "page" / "few-steps.md").read_text()
 

@@ -35,6 +35,8 @@ from generative.papers.vdm import VDMConfig
         (WatchSettings, {"interval_s": float("inf")}, "interval_s must be finite"),
         (OptimSettings, {"grad_clip": 0.0}, "grad_clip must be positive"),
         (OptimSettings, {"ema": 1.0}, "beta1, beta2 and ema must be below 1"),
+        (OptimSettings, {"cuda_graphs": True}, "cuda_graphs needs compile"),
+        (OptimSettings, {"cuda_graphs": True, "compile": True, "micro_batches": 2}, "micro_batches 1"),
         (OptimSettings, {"learning_rate": float("nan")}, "learning_rate must be positive and finite, got nan"),
     ],
 )

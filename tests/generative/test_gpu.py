@@ -35,7 +35,9 @@ def test_same_device_same_run(tiny: TrainConfig, tmp_path: Path):
     assert losses(config, tmp_path / "a") == pytest.approx(losses(config, tmp_path / "b"), rel=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"bf16": True}, {"compile": True}, {"channels_last": True}])
+@pytest.mark.parametrize(
+    "options", [{"bf16": True}, {"compile": True}, {"compile": True, "cuda_graphs": True}, {"channels_last": True}]
+)
 def test_options_leave_the_loss_as_it_is(tiny: TrainConfig, tmp_path: Path, options: dict[str, Any]):
     plain = losses(replace(tiny, device="cuda"), tmp_path / "plain")
     other = losses(replace(tiny, device="cuda", optim=replace(tiny.optim, **options)), tmp_path / "other")
