@@ -111,13 +111,32 @@ def kid_blocks(a: Tensor, b: Tensor, *, seed: int = 0) -> Tensor:
 
 
 def fid(a: Tensor, b: Tensor) -> float:
-    """The Frechet distance between Gaussians fitted to features [N, D] and [M, D], by torchmetrics in float64."""
+    """The Frechet distance between Gaussians fitted to features [N, D] and [M, D], by torchmetrics in float64.
+
+    Fewer than D samples spread in fewer directions. Only in those does the root of the covariances' product differ from
+    0, so torchmetrics sees them alone (of 500 pictures 500 of Inception's 2048, some seven times faster), and
+    distances and variances in all others are added.
+    """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
+    a, b = a.double(), b.double()
+    if len(b) < len(a):
+        a, b = b, a
+    others = 0.0
+    if len(a) < a.shape[1]:
+        directions = torch.linalg.qr((a - a.mean(0)).T).Q  # [D, N]
+        seen = a @ directions, b @ directions
+        others = _apart(a, b) - _apart(*seen)
+        a, b = seen
     metric = FrechetInceptionDistance(feature=_Given(a.shape[1])).set_dtype(torch.float64)
-    metric.update(a.double(), real=False)
-    metric.update(b.double(), real=True)
-    return float(metric.compute())
+    metric.update(a, real=False)
+    metric.update(b, real=True)
+    return float(metric.compute()) + others
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """Squared distance of the means, and the variance of b in all directions (that of a is in the few)."""
+    return float((a.mean(0) - b.mean(0)).square().sum() + b.var(0).sum())
 
 
 class _Given(nn.Module):

@@ -66,6 +66,21 @@ def test_fid_of_gaussians_comes_near_the_closed_form():
     assert fid(a, b) == pytest.approx(3 * (1 + 1), rel=0.03)
 
 
+@pytest.mark.parametrize(("n", "m"), [(12, 60), (60, 12), (9, 14), (40, 60)])
+def test_fid_is_torchmetrics_in_all_directions(n: int, m: int):
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    a, b = normal(n, 24, 1).double(), (normal(m, 24, 2) @ normal(24, 24, 3) + 0.3).double()
+
+    class Given(torch.nn.Identity):
+        num_features = 24
+
+    metric = FrechetInceptionDistance(feature=Given()).set_dtype(torch.float64)
+    for features, real in ((a, False), (b, True)):
+        metric.update(features, real=real)
+    assert fid(a, b) == pytest.approx(float(metric.compute()), rel=1e-6)
+
+
 def pictures(num: int, high: int, seed: int) -> Tensor:
     return torch.randint(0, high, (num, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
