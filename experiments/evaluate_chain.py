@@ -22,6 +22,8 @@ from generative.model import PictureModel
 from generative.train import pick_device
 
 EXAMPLE = "tandem eval runs/pd-mnist-distill/20260101-120000-0 --samples 1000 --output page"
+SAID = ("samples", "tune_samples", "real", "seed")
+"""Flags that a page names in every case."""
 SMALLEST_LPIPS = 31
 """Sides in pixels below which LPIPS measures nothing."""
 
@@ -171,7 +173,7 @@ def _write(
         "teachers": len({scores.weights[0] for scores in everything}),
         "converted": first.converted,
         "stages": [chain_manifest.read_manifest(scores.run) for scores in everything],
-        "command": _said(command, steps),
+        "command": flags.said("tandem eval", replace(command, steps=steps), SAID),
     }
     chain_page.figure(output / "scores.png", rows, f"FID by sampling steps, {about['title']}")
     write_png(output / "strip.png", chain_page.strip(first, rows[0]))
@@ -180,12 +182,3 @@ def _write(
     tables.show("FID", head, lines)
     say(f"training the teacher took {spent:,.0f} forward passes of a picture, the chain {chain_spent:,.0f}")
     say(f"{output / 'few-steps.md'}, scores.png and strip.png beside it")
-
-
-def _said(command: ChainEvalCommand, steps: tuple[int, ...]) -> str:
-    """The command line, with run folders as they are called under any --runs-dir."""
-    runs = " ".join(f"runs/{run.resolve().parent.name}/{run.resolve().name}" for run in command.chains)
-    counts = f"--samples {command.samples} --tune-samples {command.tune_samples} --real {command.real}"
-    asked = f"{counts} --steps {' '.join(map(str, steps))} --seed {command.seed}"
-    methods = "" if command.methods == METHODS else f" --methods {' '.join(command.methods)}"
-    return f"tandem eval {runs} {asked}{methods}"

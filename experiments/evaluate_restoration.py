@@ -111,18 +111,7 @@ def eval_command(args: list[str]) -> int:
         *(judge.score(name, x) for name, x in simple.items()),
         judge.score(FLOOR, asked.originals),
     ]
-    said = f"tandem eval {' '.join(command.runs)} --task {task} --images {command.images} --seed {command.seed}"
-    given = {
-        "degradation": None,
-        "reference": "train",
-        "reference_images": 5000,
-        "steps": None,
-        "level": 0.0,
-        "answers": 1,
-    }
-    for name, usual in given.items():
-        if (value := getattr(command, name)) != usual:
-            said += f" --{name.replace('_', '-')} {value}"
+    said = flags.said("tandem eval", replace(command, task=task), ("images", "seed"))
     restoration_page.write(output, said, judge, rows, {**{name: x[0] for name, x in made.items()}, **simple})
     return 0
 

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,30 @@ def parse(
         os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
     _check_lists(parsed, args)
     return parsed
+
+
+def said(prog: str, command: Any, always: tuple[str, ...] = ()) -> str:
+    """The command line of a parsed `command`, for a page: flags that are not at their default, and those in `always`;
+    run folders as they are called under any --runs-dir. Where it ran and what it wrote is left out."""
+    words: list[str] = []
+    for field in dataclasses.fields(command):
+        value, flag = getattr(command, field.name), field.name.replace("_", "-")
+        if field.default is dataclasses.MISSING:  # a positional one
+            words += [_run_name(str(one)) for one in (value if isinstance(value, tuple) else [value])]
+        elif field.name in ("device", "output") or (value == field.default and field.name not in always):
+            continue
+        elif isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value not in (None, ()):
+            several = value if isinstance(value, tuple) else [value]
+            words += [f"--{flag}", *(str(one).removesuffix(".0") for one in several)]
+    return f"{prog} {shlex.join(words)}"
+
+
+def _run_name(text: str) -> str:
+    """runs/WHAT/TIME-SEED for a run folder, else what it was called."""
+    path = Path(text)
+    return f"runs/{path.resolve().parent.name}/{path.resolve().name}" if (path / "config.json").is_file() else text
 
 
 def _check_lists(parsed: Any, args: list[str]) -> None:

@@ -203,17 +203,13 @@ def _write(
         f"{none.level:g}: {gap:.5f} ± {se:.5f} (standard error over blocks of the same pictures; the best of "
         f"{len(rows)} levels was chosen on these very pictures)."
     )
-    steps = f" --steps {asked.steps}" if asked.steps else ""
-    steps += f" --stage-steps {' '.join(map(str, asked.stage_steps))}" if asked.stage_steps else ""
-    steps += f" --schedules {' '.join(asked.schedules)}" if asked.schedules else ""
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
         f"{asked.seed}; {net}. KID ± its standard error over blocks{_classifiers(rows[0])}.\n\n"
         f"{tables.markdown(head, lines)}\n{verdict}\n\n"
         f"![curve](curve.png)\n\npictures.png: {'' if base is None else 'what was enlarged, then '}a row for each "
         "level.\n\n"
-        f"`tandem sweep aug-level {' '.join(asked.runs)} --levels {' '.join(f'{level:g}' for level in asked.levels)} "
-        f"--samples {asked.samples} --seed {asked.seed}{steps}{' --truncated' * asked.truncated}`\n"
+        f"`{flags.said('tandem sweep aug-level', asked, ('levels', 'samples', 'seed', 'classifiers'))}`\n"
     )
     files.write_text(output / "aug-level.md", text)
     files.write_text(output / "aug-level.json", json.dumps([asdict(row) for row in [*rows, floor]], indent=2))

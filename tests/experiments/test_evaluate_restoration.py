@@ -117,7 +117,7 @@ def test_the_paper_s_own_tests(restorers, tandem, tmp_path) -> None:
     args = ["eval", restorers["palette-all64"], "--task", "jpeg", "--degradation", "q5", *QUICK]
     status, _, err = tandem(*args, "--output", tmp_path)
     assert status == 0, err
-    assert "--degradation q5 --steps 2`" in (tmp_path / "restoration.md").read_text()
+    assert "--degradation q5 --images 8 --steps 2 " in (tmp_path / "restoration.md").read_text()
     model = generative.load(restorers["palette-all64"])
     k = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     given, mask = spoiled(model, "jpeg", k, seed=0, how="q5")  # pyright: ignore[reportArgumentType]
@@ -135,7 +135,7 @@ def test_what_real_pictures_are_compared_with(restorers, tandem, tmp_path) -> No
     assert rows["train"]["fid"] > 0.01
     page = (tmp_path / "test" / "restoration.md").read_text()
     assert "8 pictures of the test split, which may hold originals" in page
-    assert "--reference test --reference-images 8 --steps 2`" in page
+    assert "--steps 2 --seed 0 --reference test --reference-images 8 " in page
 
 
 def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
