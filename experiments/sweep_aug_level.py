@@ -126,7 +126,8 @@ def command(args: list[str]) -> int:
         shown.append(made[:COLUMNS])
         say(f"level {level:g}: KID {row.kid:.5f} ± {row.kid_se:.5f}, FID {row.fid:.2f}")
     floor = judged.row(-1.0, known["x"], None, known["label"])
-    _write(asked, last, rows, floor, describe(net), shown, None if asked.truncated else given[:COLUMNS])
+    against = f"{describe(net)}, against {len(real['x']):,} test pictures of {test.name}"
+    _write(asked, last, rows, floor, against, shown, None if asked.truncated else given[:COLUMNS])
     return 0
 
 
@@ -186,7 +187,7 @@ class _Judge:
 
 
 def _write(
-    asked: AugLevelCommand, last: CascadeStage, rows: list[Row], floor: Row, net: str, shown: list[Tensor],
+    asked: AugLevelCommand, last: CascadeStage, rows: list[Row], floor: Row, against: str, shown: list[Tensor],
     base: Tensor | None,
 ) -> None:  # fmt: skip
     from experiments.tracking import write_png  # imports TensorBoard
@@ -205,7 +206,7 @@ def _write(
     )
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
-        f"{asked.seed}; {net}. KID ± its standard error over blocks{_classifiers(rows[0])}.\n\n"
+        f"{asked.seed}; {against}. KID ± its standard error over blocks{_classifiers(rows[0])}.\n\n"
         f"{tables.markdown(head, lines)}\n{verdict}\n\n"
         f"![curve](curve.png)\n\npictures.png: {'' if base is None else 'what was enlarged, then '}a row for each "
         "level.\n\n"
