@@ -199,11 +199,14 @@ def _write(
     best = min(rows, key=lambda row: row.kid)
     none = min(rows, key=lambda row: row.level)
     gap, se = blocks_mean([b - a for a, b in zip(best.kid_blocks, none.kid_blocks, strict=True)])
-    verdict = (
-        f"The lowest KID of these levels is at s = {best.level:g}: {best.kid:.5f}, against {none.kid:.5f} at s = "
-        f"{none.level:g}: {gap:.5f} ± {se:.5f} (standard error over blocks of the same pictures; the best of "
-        f"{len(rows)} levels was chosen on these very pictures)."
-    )
+    verdict = f"The lowest KID of these levels is at s = {best.level:g}: {best.kid:.5f}"
+    if best is none:
+        verdict += ", where there is least noise: more of it does not help."
+    else:
+        verdict += (
+            f", against {none.kid:.5f} at s = {none.level:g}: {gap:.5f} ± {se:.5f} (standard error over blocks of the "
+            f"same pictures; the best of {len(rows)} levels was chosen on these very pictures)."
+        )
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
         f"{asked.seed}; {against}. KID ± its standard error over blocks{_classifiers(rows[0])}.\n\n"
