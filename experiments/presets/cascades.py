@@ -136,8 +136,8 @@ ROWS: tuple[tuple[str, str, Callable[[], TrainConfig]], ...] = (
 
 
 EXPECTED: dict[str, str] = {
-    "cdm-mnist32": "straight from 8x8 behind a base of 300 steps: KID of 500 samples 0.0045 with noise of s = 0.3 on what "
-    "is enlarged, 0.0223 without; `tandem reproduce cascade-mnist`",
+    "cdm-mnist32": "straight from 8x8 behind a base of 300 steps: KID of 500 samples 0.0045 with noise of s = 0.3 on "
+    "what is enlarged, 0.0223 without; `tandem reproduce cascade-mnist`",
 }
 """Preset -> measured result and the command that shows it."""
 
