@@ -65,7 +65,10 @@ def said(prog: str, command: Any, always: tuple[str, ...] = ()) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value not in (None, ()):
             several = value if isinstance(value, tuple) else [value]
-            words += [f"--{flag}", *(str(one).removesuffix(".0") for one in several)]
+            words += [
+                f"--{flag}",
+                *(str(one).removesuffix(".0") if isinstance(one, float) else str(one) for one in several),
+            ]
     return f"{prog} {shlex.join(words)}"
 
 

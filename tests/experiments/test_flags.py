@@ -11,7 +11,7 @@ from experiments.sweep_aug_level import AugLevelCommand
 ASKED = {
     AugLevelCommand: "a b --levels 0 0.25 --before 0.1 --truncated --samples 12 --stage-steps 4 8 --classifiers 0",
     RestorationEvalCommand: "'a run' --task jpeg --no-perceptual --answers 2 --answers-images 5 --sampler ddim",
-    ChainEvalCommand: "a --samples 9 --steps 4 1 --methods distilled ddim --features random --tune-samples 7",
+    ChainEvalCommand: "a --samples 9 --steps 4 1 --methods distilled ddim --features net-1.0 --tune-samples 7",
 }
 
 
