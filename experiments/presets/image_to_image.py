@@ -205,6 +205,4 @@ EXPECTED: dict[str, str] = {
 
 def rows() -> Iterator[dict[str, Any]]:
     """One dictionary per preset, in the order of the list."""
-    for name, summary, make in _rows():
-        row = {"name": name, "summary": summary, "make": make, "metric": METRIC, "tiny": pictures.tiny}
-        yield row | ({"expected": EXPECTED[name]} if name in EXPECTED else {})
+    return pictures.listed(_rows(), METRIC, EXPECTED)

@@ -6,7 +6,7 @@ hyper-parameters, for a cluster with GPUs:
     tandem submit --address http://HEAD:8265 train vdm-cifar10 --data.path /mnt/cifar10 --workers 8 --runs-dir /mnt/runs
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -183,8 +183,15 @@ def tiny(config: TrainConfig) -> TrainConfig:
     )
 
 
+def listed(
+    rows: Iterable[tuple[str, str, Callable[[], TrainConfig]]], metric: str, expected: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """The dictionaries of rows (preset, what it is, its configuration); expected: what was measured, where it was."""
+    for name, summary, make in rows:
+        row = {"name": name, "summary": summary, "make": make, "metric": metric, "tiny": tiny}
+        yield row | ({"expected": expected[name]} if name in expected else {})
+
+
 def rows() -> Iterator[dict[str, Any]]:
     """One dictionary per preset, in the order of the list."""
-    for name, summary, make in ROWS:
-        row = {"name": name, "summary": summary, "make": make, "metric": METRIC, "tiny": tiny}
-        yield row | ({"expected": EXPECTED[name]} if name in EXPECTED else {})
+    return listed(ROWS, METRIC, EXPECTED)
