@@ -46,7 +46,8 @@ class RestorationEvalCommand:
     images: int = 1000
     """Test pictures, evenly spread; all if there are fewer."""
     answers: int = 1
-    """Answers for each of the first `answers_images` pictures; two or more measure how much they differ."""
+    """Answers for each of the first `answers_images` pictures; of two or more it is measured how much they differ, and
+    how near their mean is to the original."""
     answers_images: int = 100
     """Pictures with several answers."""
     level: float = 0.0
@@ -105,14 +106,15 @@ def eval_command(args: list[str]) -> int:
     )  # fmt: skip
     made = {name: _answers(command, output / "answers", name, model, asked) for name, model in models.items()}
     simple = simple_methods.simple(task, asked.given, asked.mask, first.factor, first.num_levels)
-    some = min(command.answers_images, len(asked.originals))
+    some = min(command.answers_images, len(asked.originals)) if command.answers > 1 else 0
     rows = [
-        *(judge.score(name, x[0], x[:, :some]) for name, x in made.items()),
-        *(judge.score(name, x) for name, x in simple.items()),
+        *(judge.score(name, x[0], x[:, :some] if some else None) for name, x in made.items()),
+        *(judge.score(name, x, x[None, :some] if some else None) for name, x in simple.items()),
         judge.score(FLOOR, asked.originals),
     ]
     said = flags.said("tandem eval", replace(command, task=task), ("images", "seed"))
-    restoration_page.write(output, said, judge, rows, {**{name: x[0] for name, x in made.items()}, **simple})
+    shown = {**{name: x[0] for name, x in made.items()}, **simple}
+    restoration_page.write(output, said, judge, rows, shown, (command.answers, some))
     return 0
 
 

@@ -60,6 +60,9 @@ class Scores:
     accuracy: tuple[float, float] | None
     """Share with the true class, where the classifier knows as many classes as the set has."""
     inception_score: float | None
+    mean_psnr: tuple[float, float] | None = None
+    """Of the mean of several answers, which is nearer to the original than each of them, where several were asked for;
+    of the one answer of a method that has one, for the same pictures."""
     lpips_between: tuple[float, float] | None = None
     ssim_between: tuple[float, float] | None = None
 
@@ -111,8 +114,8 @@ class Judge:
         self.features = known_features(self.net, asked.originals, num_levels, "originals")
         self.logits = self._logits(asked.originals)
 
-    def score(self, name: str, made: Tensor, between: Tensor | None = None) -> Scores:
-        """made: uint8 [N, C, H, W]; between: [k, M, C, H, W], several answers for some pictures."""
+    def score(self, name: str, made: Tensor, several: Tensor | None = None) -> Scores:
+        """made: uint8 [N, C, H, W]; several: [k, M, C, H, W], k answers for the first M pictures."""
         asked, levels = self.asked, self.num_levels
         features = self.features if name == FLOOR else self._features(name, made)
         logits, other = self._logits(made), name == FLOOR
@@ -138,15 +141,22 @@ class Judge:
             name=name, kid_blocks=tuple(fid.kid_blocks(features, self.reference).tolist()),
             fid=fid.fid(features, self.reference), **found, agreement=agreement, accuracy=accuracy,
             inception_score=score,
-            **self._between(between),
+            **self._several(several),
         )  # fmt: skip
 
-    def _between(self, answers: Tensor | None) -> dict[str, Any]:
-        """How much answers for the same picture differ: LPIPS of each and the next, MS-SSIM of the first and others."""
-        if answers is None or len(answers) < 2:
+    def _several(self, answers: Tensor | None) -> dict[str, Any]:
+        """How near their mean is, and how much answers for the same picture differ: LPIPS of each and the next, MS-SSIM
+        of the first and others."""
+        if answers is None:
             return {}
-        groups = self.asked.groups[: answers.shape[1]]
-        found = {}
+        asked, some = self.asked, answers.shape[1]
+        groups, originals = asked.groups[:some], asked.originals[:some]
+        mask = torch.ones_like(originals[:, :1]) if asked.mask is None else asked.mask[:some]
+        mean = answers.double().mean(0).round().to(torch.uint8)
+        psnr = restoration.hidden_psnr(mean, originals, mask, self.num_levels).clamp_max(100)
+        found = {"mean_psnr": mean_and_se(psnr, groups)}
+        if len(answers) < 2:
+            return found
         if min(answers.shape[-2:]) >= SMALLEST_SSIM:
             found["ssim_between"] = mean_and_se(restoration.diversity(answers, self.num_levels), groups)
         if self.perceptual is not None:

@@ -19,6 +19,7 @@ SHOWN = 10
 """Rows of the contact sheet."""
 MEASURES = {
     "psnr": ("PSNR, dB", 2),
+    "mean_psnr": ("PSNR of the answers' mean, dB", 2),
     "ssim": ("SSIM", 3),
     "consistency": ("consistency, 1e-5", 2),
     "lpips": ("LPIPS", 4),
@@ -69,9 +70,11 @@ def sheet(asked: Asked, made: dict[str, Tensor], num_levels: int) -> np.ndarray:
     return contact_sheet.sheet(rows[:SHOWN], tuple(made))
 
 
-def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: dict[str, Tensor]) -> None:
+def write(
+    output: Path, command: str, judge: Judge, rows: list[Scores], made: dict[str, Tensor], several: tuple[int, int]
+) -> None:
     """restoration.md, restoration.json and sheet.png of the folder, and the table on the terminal. command: that was
-    given; made: uint8 [N, C, H, W] of each method."""
+    given; made: uint8 [N, C, H, W] of each method; several: how many answers there are, for how many pictures."""
     from experiments.tracking import write_png  # imports TensorBoard
 
     asked, lines = judge.asked, table(rows)
@@ -83,10 +86,15 @@ def write(output: Path, command: str, judge: Judge, rows: list[Scores], made: di
         "standard errors over groups (KID: over blocks)"
     )
     others = "of other groups" if judge.split == "train" else "which may hold originals"
+    answers, some = several
+    mean = (
+        f" Beside it is that of the mean of {answers} answers of the first {some:,} pictures, or of the one answer of "
+        "a method that has one."
+    )
     about = (
         f"{title}. KID and FID are against {len(judge.reference):,} pictures of the {judge.split} split, {others}, and "
         f"so are those of the originals, which nothing can be much below. {describe(judge.net)}{classes}. PSNR is over "
-        "the pixels that were to be made."
+        f"the pixels that were to be made.{mean if answers > 1 else ''}"
     )
     text = (
         f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\nDifferences of KID, from blocks that "

@@ -73,7 +73,8 @@ class Mean(torch.nn.Module):
 def test_classes_of_answers_beside_those_of_the_originals(restorers, tandem, tmp_path) -> None:
     torch.jit.script(Mean()).save(str(tmp_path / "mean.pt"))
     quick = [*QUICK[:-1], tmp_path / "mean.pt"]
-    status, _, err = tandem("eval", restorers["sr3-photos64"], *quick, "--answers", 3, "--output", tmp_path)
+    args = ["eval", restorers["sr3-photos64"], *quick, "--answers", 3, "--answers-images", 6, "--output", tmp_path]
+    status, _, err = tandem(*args)
     assert status == 0, err
     ours, bicubic, floor = json.loads((tmp_path / "restoration.json").read_text())
     config = runs.read(restorers["sr3-photos64"])[1]
@@ -89,8 +90,14 @@ def test_classes_of_answers_beside_those_of_the_originals(restorers, tandem, tmp
     assert floor["agreement"] is None
     assert bicubic["inception_score"] == pytest.approx(floor["inception_score"], rel=0.05)  # the same means
     assert 1 <= floor["inception_score"] <= 2
-    assert ours["ssim_between"][0] == pytest.approx(float(restoration.diversity(found).mean()))
+    assert ours["ssim_between"][0] == pytest.approx(float(restoration.diversity(found[:, :6]).mean()))
     assert bicubic["ssim_between"] is None
+    known = originals["x"][:6].numpy().astype(float)
+    error = [((np.round(found[:, i].numpy().mean(0)) - known[i]) ** 2).mean() for i in range(6)]
+    assert ours["mean_psnr"][0] == pytest.approx(np.mean(10 * np.log10(255**2 / np.array(error))))
+    assert bicubic["mean_psnr"][0] != bicubic["psnr"][0]  # it is of six of the eight pictures
+    assert floor["mean_psnr"] is None
+    assert "mean of 3 answers of the first 6 pictures" in (tmp_path / "restoration.md").read_text()
 
 
 def test_a_generalist_stands_beside_a_specialist(restorers, tandem, tmp_path) -> None:
