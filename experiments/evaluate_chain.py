@@ -101,6 +101,13 @@ def _check_chains(command: ChainEvalCommand, everything: list[Scores], steps: tu
         raise ValueError("two of the chains are the same: their last students have equal weights")
 
 
+def _title(command: ChainEvalCommand, scores: Scores) -> str:
+    """The chain's preset, and the folder of its pictures if they were placed by hand."""
+    place = command.data_path or configs.from_json(scores.teacher.meta["config"]).data.path
+    name = scores.run.resolve().parent.name
+    return name if place is None else f"{name}, pictures of {Path(place).name}"
+
+
 def _set_of(teacher: PictureModel) -> str:
     data = configs.from_json(teacher.meta["config"]).data
     return f"{data.name} {'x'.join(map(str, teacher.shape))}"
@@ -164,7 +171,7 @@ def _write(
     students = ", ".join(map(str, [n for n in first.students if any(r.steps == n for r in rows[0])]))
     fewest = ", ".join(str(n) for n in sorted(first.students)[:3][::-1] if any(r.steps == n for r in rows[0]))
     about = {
-        "title": first.run.parent.name,
+        "title": _title(command, first),
         "all_steps": first.all_steps,
         "teacher_passes": spent,
         "chain_passes": chain_spent,
