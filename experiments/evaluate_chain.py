@@ -101,7 +101,7 @@ def _check_chains(command: ChainEvalCommand, everything: list[Scores], steps: tu
         raise ValueError("two of the chains are the same: their last students have equal weights")
 
 
-def _title(command: ChainEvalCommand, scores: Scores) -> str:
+def title(command: ChainEvalCommand, scores: Scores) -> str:
     """The chain's preset, and the folder of its pictures if they were placed by hand."""
     place = command.data_path or configs.from_json(scores.teacher.meta["config"]).data.path
     name = scores.run.resolve().parent.name
@@ -171,7 +171,7 @@ def _write(
     students = ", ".join(map(str, [n for n in first.students if any(r.steps == n for r in rows[0])]))
     fewest = ", ".join(str(n) for n in sorted(first.students)[:3][::-1] if any(r.steps == n for r in rows[0]))
     about = {
-        "title": _title(command, first),
+        "title": title(command, first),
         "all_steps": first.all_steps,
         "teacher_passes": spent,
         "chain_passes": chain_spent,

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import generative
-from experiments import chain_page, chain_scores, jobs, runs
+from experiments import chain_page, chain_scores, evaluate_chain, jobs, runs
 from experiments.chain_scores import Judge, Row, Scores
 from experiments.distill import parse_distill
 from experiments.presets import few_steps
@@ -462,6 +462,7 @@ def test_eval_of_a_chain_writes_a_page_with_every_method(
     assert (code, err.count("Traceback")) == (0, 0)
     page = (tmp_path / "page" / "few-steps.md").read_text()
     assert "| steps | distilled | ddim | heun | dpm++ | ancestral |" in page
+    assert page.startswith(f"# Few steps: {tmp_path.name}\n")
     rows = Scores(chain, _judge_of(chain), "cpu").rows()
     assert {(row.method, row.steps) for row in rows if row.seed == 0} == {
         *((m, n) for m in chain_scores.METHODS for n in (4, 2, 1)), *((m, 8) for m in chain_scores.METHODS[1:])
@@ -491,6 +492,8 @@ def test_eval_of_a_chain_writes_a_page_with_every_method(
     # 8 steps of DDIM, students of 4, 2, 1, DDIM with as few; 8 pictures of 8 x 8 in each row.
     height, width = np.asarray(Image.open(tmp_path / "page" / "strip.png")).shape[:2]
     assert height / width == pytest.approx(7 / 8, rel=0.05)
+    placed = evaluate_chain.ChainEvalCommand(chains=(chain,), data_path="pets/cats")
+    assert evaluate_chain.title(placed, Scores(chain, judge, "cpu")) == f"{tmp_path.name}, pictures of cats"
 
 
 def _judge_of(chain: Path) -> Judge:
