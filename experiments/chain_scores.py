@@ -105,7 +105,7 @@ class Judge:
         return float(lpips.distance(self.perceptual, x, y, num_levels=self.num_levels).mean())
 
     def _of(self, x: Tensor) -> Tensor:
-        """Features of samples; those of the last few are kept, since with one step all samplers draw the same."""
+        """Features of samples; those of the last few are kept, since with one step most samplers draw the same."""
         key = hashlib.sha256(x.numpy().tobytes()).hexdigest()
         if key not in self._seen:
             self._seen[key] = features_of(self.net, x, self.num_levels, "samples")
@@ -154,7 +154,7 @@ class Scores:
     def best(self, method: str, steps: int, samples: int) -> str:
         """The setting of a method whose samples from the tuning noise have the lowest KID."""
         settings = list(SETTINGS.get(method, {"": {}}))
-        if len(settings) == 1 or steps == 1:  # one step is the model's answer to noise, whatever the setting
+        if len(settings) == 1:
             return settings[0]
         found = [self.measure(method, one, steps, seed=TUNING, samples=samples, fully=False) for one in settings]
         return min(found, key=lambda row: row.kid).setting

@@ -387,9 +387,14 @@ def test_a_setting_is_chosen_on_other_noise(chain: Path, judge: Judge) -> None:
     assert [one.setting for one in tried] == list(chain_scores.SETTINGS["ancestral"])
     assert {one.samples for one in tried} == {12}
     assert row.setting == min(tried, key=lambda one: one.kid).setting
-    last = scores.score("ancestral", 1, seed=0, samples=8, tune=12)
-    assert last.setting == "variance 0"  # one step is the answer itself: there is nothing to choose
-    assert len(scores.rows()) == 5 + 2
+
+
+def test_with_one_step_the_level_of_the_only_answer_is_chosen(chain: Path, judge: Judge) -> None:
+    scores = Scores(chain, judge, "cpu")
+    row = scores.score("heun", 1, seed=0, samples=8, tune=12)
+    tried = [one for one in scores.rows() if (one.seed, one.steps, one.method) == (chain_scores.TUNING, 1, "heun")]
+    assert {one.setting for one in tried} == set(chain_scores.SETTINGS["heun"])
+    assert row.setting == min(tried, key=lambda one: one.kid).setting
 
 
 def test_at_one_step_every_undistilled_sampler_gives_the_same_pictures(chain: Path, judge: Judge) -> None:

@@ -336,6 +336,20 @@ def test_loading_a_chain_gives_its_last_student(whole: Path, tmp_path: Path) -> 
     assert [row["steps"] for row in manifest["stages"]] == [4, 2, 1]
 
 
+def test_a_chain_that_began_before_a_setting_existed_is_still_the_same(
+    teacher: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    manifest = json.loads((run / "chain.json").read_text())
+    del manifest["config"]["optim"]["cuda_graphs"]
+    (run / "chain.json").write_text(json.dumps(manifest))
+    chain.check(settings(teacher), run)
+    manifest["config"]["optim"]["beta2"] = 0.9
+    (run / "chain.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="holds a chain with another configuration"):
+        chain.check(settings(teacher), run)
+
+
 def test_another_configuration_or_a_second_chain_is_refused(teacher: Path, whole: Path) -> None:
     with pytest.raises(ValueError, match="holds a chain with another configuration"):
         chain.distill(settings(teacher, updates=5), whole, resume=True)

@@ -306,23 +306,27 @@ def test_a_teacher_is_no_part_of_its_student() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_samples_are_clipped_ddim_whose_last_step_is_the_answer_itself(steps: int) -> None:
-    model, seen = small(), []
-    pictures = model.sample(3, steps=steps, seed=7, callback=seen.append)
-    z = model.sample(3, steps=1, seed=7, callback=seen.append) is not None and seen[0]["z"]
-    assert [call["step"] for call in seen[:steps]] == list(range(steps))
-    answers = [call["x0_hat"] for call in seen[:steps]]
-    assert all(float(x.abs().max()) <= 1 for x in answers)
-    assert torch.equal(pictures, model.levels(answers[-1]))
-    assert torch.equal(z, seen[0]["z"])
-    for before, after, i in zip(seen[: steps - 2], seen[1 : steps - 1], range(steps - 1), strict=False):
-        log_snr, s = before["log_snr"], after["log_snr"]
-        x = model.denoise(before["z"], log_snr.expand(3)).clamp(-1, 1)
-        assert_close(after["x0_hat"], x, rtol=0, atol=1e-5)
-        alpha, sigma = process.alpha_sigma(log_snr)
-        alpha_s, sigma_s = process.alpha_sigma(s)
-        assert_close(after["z"], (alpha_s * x + sigma_s * (before["z"] - alpha * x) / sigma).float(), rtol=0, atol=1e-4)
-        assert i < steps
+def test_samples_are_clipped_ddim_whose_last_step_is_the_answer_itself(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = small(), []
+    network = model.denoise.forward
+
+    def watched(z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+        asked.append((z, log_snr))
+        return network(z, log_snr, cond)
+
+    monkeypatch.setattr(model.denoise, "forward", watched)
+    pictures = model.sample(3, steps=steps, seed=7, chunk=3)
+    assert len(asked) == steps
+    z = x = asked[0][0]
+    for i, (z_asked, log_snr) in enumerate(asked):
+        t, s = (_angle(1 - j / steps) for j in (i, i + 1))  # from noise; the last is asked at 1 / N, not at 0
+        assert_close(log_snr, torch.full((3,), -2 * math.log(math.tan(t)), dtype=torch.float64))
+        assert_close(z_asked, z, rtol=0, atol=1e-4)
+        x = network(z_asked, log_snr).clamp(-1, 1)
+        z = math.cos(s) * x + math.sin(s) * (z_asked - math.cos(t) * x) / math.sin(t)
+    assert torch.equal(pictures, model.levels(x))
 
 
 def test_halvings() -> None:
