@@ -1,5 +1,6 @@
 """What came out of distillation, as a page: scores by number of steps, a figure, and pictures from the same noise."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -88,16 +89,16 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
     parts = [
         f"# Few steps: {about['title']}\n",
         f"{first.samples:,} samples each, noise of seed {', '.join(str(one[0].seed) for one in rows)}, "
-        f"{_spread(len(rows), about['teachers'])}. {first.judge}. FID of so few samples is mostly bias, the same for "
-        "all; KID has none. As many training pictures against the same test pictures: "
-        f"FID {floor[0]:.2f}, KID (thousandths) {1000 * floor[1]:.2f} ± {1000 * floor[2]:.2f}. "
+        f"{_spread(len(rows), about['teachers'])}. {first.judge}. As many training pictures against the same test "
+        f"pictures have FID {floor[0]:.2f}, KID (thousandths) {1000 * floor[1]:.2f} ± {1000 * floor[2]:.2f}. FID of so "
+        "few samples is mostly that bias, so its ratios are nearer to 1 than those above this floor; KID has none. "
         "Heun calls the network 2N - 1 times in N steps, everything else N times.\n",
         "FID:\n",
         _markdown(rows, "fid", 2),
         "KID (thousandths):\n",
         _markdown(_thousandths(rows), "kid", 2),
-        *_compared(rows, "fid", about["all_steps"], floor[0]),
-        *_compared(rows, "kid", about["all_steps"], floor[1]),
+        *compared(rows, "fid", about["all_steps"], floor[0]),
+        *compared(rows, "kid", about["all_steps"], floor[1]),
     ]
     if any(row.lpips is not None for chain_rows in rows for row in chain_rows):
         parts += [
@@ -119,7 +120,7 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
     ]
     parts.append("".join(f"{line}\n" for line in dict.fromkeys(map(_trained, about["stages"]))))
     for method in SETTINGS:
-        chosen = [f"{row.setting} with {row.steps}" for row in rows[0] if row.method == method and row.steps > 1]
+        chosen = [f"{row.setting} with {row.steps}" for row in rows[0] if row.method == method]
         if chosen:
             parts.append(
                 f"Settings of {method}, chosen by KID on other noise for each number of steps: {', '.join(chosen)}.\n"
@@ -148,31 +149,52 @@ def _spread(chains: int, teachers: int) -> str:
     return f"mean over {chains} chains of {shared}, with a 95% t interval"
 
 
-def _compared(rows: list[list[Row]], measure: Literal["fid", "kid"], all_steps: int, floor: float) -> list[str]:
-    """A table of the students beside the undistilled model's DDIM with all steps and its best sampler with as few, by
-    one measure. floor: what real pictures have of it."""
-    name, digits = measure.upper(), {"fid": 2, "kid": 5}[measure]
+def compared(rows: list[list[Row]], measure: Literal["fid", "kid"], all_steps: int, floor: float) -> list[str]:
+    """A table of the students beside the undistilled model's DDIM with all steps, its best sampler with as many steps,
+    and its best with at most as many calls of the network, by one measure. floor: what real pictures have of it."""
+    name = measure.upper()
     head = ["steps", f"{name} / {name} of {all_steps}", "the same above the floor", "best undistilled sampler",
-            "student minus it", "chains"]  # fmt: skip
+            "student minus it", "chains", "best with as few calls", "student minus it", "chains"]  # fmt: skip
     lines = []
     counts = sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
     for count in counts:
-        found: list[tuple[float, float, float]] = []
-        names = []
+        pairs = []
         for one in rows:
             at = {(row.method, row.steps): getattr(row, measure) for row in one}
-            others = {row.method: at[row.method, count] for row in one if row.steps == count and row.method != STUDENT}
-            if ("ddim", all_steps) in at and others:
-                best, mine, whole = min(others, key=others.__getitem__), at[STUDENT, count], at["ddim", all_steps]
-                found.append((_ratio(mine, whole), _ratio(mine - floor, whole - floor), mine - others[best]))
-                names.append(best)
-        if found:
-            better = f"{sum(margin < 0 for *_, margin in found)} of {len(found)} better"
-            ratio, above, margin = (list(values) for values in zip(*found, strict=True))
-            cells = _cell(ratio, 3), _cell(above, 3), ", ".join(dict.fromkeys(names)), _cell(margin, digits)
-            lines.append([str(count), *cells, better])
+            if (whole := at.get(("ddim", all_steps))) is not None:
+                pairs.append((at[STUDENT, count], whole))
+        by_steps = _best(rows, measure, count, lambda row, n=count: row.steps == n, "{0.method}")
+        by_calls = _best(rows, measure, count, lambda row, n=count: _calls(row) <= n, "{0.method} with {0.steps}")
+        if pairs and by_steps and by_calls:
+            ratio = _cell([_ratio(mine, whole) for mine, whole in pairs], 3)
+            above = _cell([_ratio(mine - floor, whole - floor) for mine, whole in pairs], 3)
+            lines.append([str(count), ratio, above, *by_steps, *by_calls])
     said = f"Students beside the undistilled model, by {name}:\n"
     return [said, tables.markdown(head, lines)] if lines else []
+
+
+def _best(
+    rows: list[list[Row]], measure: str, count: int, allowed: Callable[[Row], bool], called: str
+) -> tuple[str, str, str] | None:
+    """Of the allowed rows of undistilled samplers: the best one in each chain, by how much the student with so many
+    steps is above it, and in how many chains it is below. None if nothing is allowed."""
+    margins, names = [], []
+    for one in rows:
+        others = [row for row in one if row.method not in (STUDENT, ORIGINAL) and allowed(row)]
+        if others:
+            best = min(others, key=lambda row: getattr(row, measure))
+            mine = next(row for row in one if (row.method, row.steps) == (STUDENT, count))
+            margins.append(getattr(mine, measure) - getattr(best, measure))
+            names.append(called.format(best))
+    if not margins:
+        return None
+    better = f"{sum(margin < 0 for margin in margins)} of {len(margins)} better"
+    return ", ".join(dict.fromkeys(names)), _cell(margins, {"fid": 2, "kid": 5}[measure]), better
+
+
+def _calls(row: Row) -> int:
+    """Of the network, in all steps of a sampler."""
+    return 2 * row.steps - 1 if row.method == "heun" else row.steps
 
 
 def _ratio(a: float, b: float) -> float:

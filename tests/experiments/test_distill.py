@@ -574,6 +574,21 @@ def test_compute_is_counted_in_forward_passes(distilled: Path) -> None:
     assert chain_scores.compute(distilled) == (3 * 8 * 40, 5 * 8 * (2 + 2 + 2))
 
 
+def test_heun_is_beside_a_student_with_as_many_steps_and_with_as_many_calls() -> None:
+    def row(method: str, steps: int, fid: float) -> chain_scores.Row:
+        return chain_scores.Row(
+            method=method, setting="", steps=steps, seed=0, samples=8, weights="", judge="", fid=fid, kid=fid / 10,
+            kid_se=0.0, lpips=None,
+        )  # fmt: skip
+
+    rows = [row("distilled", 4, 10), row("ddim", 8, 9), row("ddim", 4, 11), row("heun", 4, 8), row("heun", 2, 12)]
+    _, table = chain_page.compared([rows], "fid", 8, 5.0)
+    cells = [cell.strip() for cell in table.splitlines()[2].strip("|").split("|")]
+    assert cells[:3] == ["4", "1.111", "1.250"]
+    assert cells[3:6] == ["heun", "2.00", "0 of 1 better"]
+    assert cells[6:] == ["ddim with 4", "-1.00", "1 of 1 better"]
+
+
 def test_a_student_is_compared_with_what_it_halved(eps: Path, tmp_path: Path, judge: Judge, tandem: Tandem) -> None:
     """A model of eps is converted first: undistilled means what that gave, and its own samples are a row beside."""
     assert not can_be_distilled(generative.load(eps))
