@@ -2,8 +2,9 @@
 
 The first four run on any machine. The rest are the rows of Progressive Distillation (arXiv 2202.00512, App E) with its
 hyper-parameters, for a cluster with GPUs. Where we differ: the noise level enters the network as its place in log_snr,
-not as an angle; 800,000 steps of training are our guess for every row. By our count of forward passes their chains then
-cost 1.25 to 1.56 times what their teachers did.
+not as an angle; layers of fewer than 128 channels have fewer than 32 groups in GroupNorm (LSUN's first level);
+800,000 steps of training are our guess for every row. By our count of forward passes their chains then cost 1.25 to
+1.56 times what their teachers did.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ METRIC = "loss"
 
 
 def base() -> TrainConfig:
-    """What every preset starts from: v with truncated SNR, one of the paper's three stable choices (Table 1)."""
+    """What every preset starts from: v with truncated SNR, one of the paper's stable choices (Table 1)."""
     return TrainConfig(
         model=DiffusionConfig(net=UNetConfig(channels=32, multipliers=(1, 2), attention_resolutions=(4,), dropout=0.0)),
         optim=OptimSettings(

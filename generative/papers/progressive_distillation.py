@@ -4,8 +4,8 @@ Sec 4: what the network predicts, and three weightings of its error; Sec 3 and A
 step does what two of its teacher do; App D: v. DDIM's step is `process.ddim_step`, the cosine schedule
 `schedules.Cosine`.
 
-Where we differ: the student's target is written as the mean of the teacher's two answers that it is, which has no
-difference of nearly equal numbers in it (the paper's quotient has two). Times are spread evenly over a batch, as VDM's.
+Where we differ: the student's target is written as the weighted mean of the teacher's two answers that it is, which
+divides by no difference of nearly equal numbers (the paper's quotient does, and loses digits). Times are spread evenly over a batch, as VDM's.
 """
 
 from dataclasses import dataclass, field, replace
