@@ -5,7 +5,8 @@ step does what two of its teacher do; App D: v. DDIM's step is `process.ddim_ste
 `schedules.Cosine`.
 
 Where we differ: the student's target is written as the weighted mean of the teacher's two answers that it is, which
-divides by no difference of nearly equal numbers (the paper's quotient does, and loses digits). Times are spread evenly over a batch, as VDM's.
+divides by no difference of nearly equal numbers (the paper's quotient does, and loses digits). Times are spread evenly
+over a batch, as VDM's.
 """
 
 from dataclasses import dataclass, field, replace
