@@ -43,7 +43,7 @@ _LEVELS: dict[str, dict[str, Any]] = {"even times": {}, "even log_snr": {"schedu
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "heun": _LEVELS,
     "dpm++": _LEVELS,
-    "ancestral": {f"variance {g:g}": {"variance": g} for g in (0.0, 0.25, 0.5, 0.75, 1.0)},
+    "ancestral": {f"variance {g:g}": {"variance": g} for g in (0.0, 0.1, 0.25, 0.5, 1.0)},
 }
 """Method -> name of a setting -> options of `sample`."""
 
