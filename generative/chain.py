@@ -90,8 +90,11 @@ def _shifted(call: Any, stage: Stage, last: dict[str, float] | None) -> Any:
 def check(config: ChainConfig, run: Path) -> PictureModel:
     """The frozen teacher of the chain in `run`. Raises ValueError unless its manifest, files and `config` agree."""
     manifest = read_manifest(run)
-    begun = configs.read(ChainConfig, manifest["config"])  # fields that are new since then have their defaults
-    if json.dumps(fixed(begun)) != json.dumps(fixed(config)):
+    try:
+        begun = configs.read(ChainConfig, manifest["config"])  # fields that are new since then have their defaults
+    except ValueError as error:
+        raise ValueError(f"{run / MANIFEST} cannot be read as a chain: {error}") from None
+    if fixed(begun) != fixed(config):
         raise ValueError(f"{run} holds a chain with another configuration; go on with that one")
     if manifest["teacher"]["from"] != config.teacher:
         was = manifest["teacher"]["from"]

@@ -344,10 +344,14 @@ def test_a_chain_that_began_before_a_setting_existed_is_still_the_same(
     del manifest["config"]["optim"]["cuda_graphs"]
     (run / "chain.json").write_text(json.dumps(manifest))
     chain.check(settings(teacher), run)
-    manifest["config"]["optim"]["beta2"] = 0.9
-    (run / "chain.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="holds a chain with another configuration"):
-        chain.check(settings(teacher), run)
+    for value, said in (
+        (0.9, "holds a chain with another configuration"),
+        ("x", "chain.json cannot be read as a chain:"),
+    ):
+        manifest["config"]["optim"]["beta2"] = value
+        (run / "chain.json").write_text(json.dumps(manifest))
+        with pytest.raises(ValueError, match=said):
+            chain.check(settings(teacher), run)
 
 
 def test_another_configuration_or_a_second_chain_is_refused(teacher: Path, whole: Path) -> None:

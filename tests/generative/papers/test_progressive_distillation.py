@@ -309,7 +309,7 @@ def test_a_teacher_is_no_part_of_its_student() -> None:
 def test_samples_are_clipped_ddim_whose_last_step_is_the_answer_itself(
     steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, asked = small(), []
+    model, asked, seen = small(), [], []
     network = model.denoise.forward
 
     def watched(z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
@@ -317,14 +317,16 @@ def test_samples_are_clipped_ddim_whose_last_step_is_the_answer_itself(
         return network(z, log_snr, cond)
 
     monkeypatch.setattr(model.denoise, "forward", watched)
-    pictures = model.sample(3, steps=steps, seed=7, chunk=3)
+    pictures = model.sample(3, steps=steps, seed=7, chunk=3, callback=seen.append)
     assert len(asked) == steps
+    assert [call["step"] for call in seen] == list(range(steps))
     z = x = asked[0][0]
     for i, (z_asked, log_snr) in enumerate(asked):
         t, s = (_angle(1 - j / steps) for j in (i, i + 1))  # from noise; the last is asked at 1 / N, not at 0
         assert_close(log_snr, torch.full((3,), -2 * math.log(math.tan(t)), dtype=torch.float64))
         assert_close(z_asked, z, rtol=0, atol=1e-4)
         x = network(z_asked, log_snr).clamp(-1, 1)
+        assert torch.equal(seen[i]["x0_hat"], x)
         z = math.cos(s) * x + math.sin(s) * (z_asked - math.cos(t) * x) / math.sin(t)
     assert torch.equal(pictures, model.levels(x))
 
