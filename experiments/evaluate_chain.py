@@ -66,7 +66,7 @@ def eval_command(args: list[str]) -> int:
     )  # fmt: skip
     _check(command)
     for run in command.chains:
-        chain_manifest.read_manifest(run)  # before anything is written
+        chain_manifest.check_files(run, chain_manifest.read_manifest(run))  # before anything takes time or is written
     output = command.output or command.chains[0] / "scores"
     flags.check_writable(output / "few-steps.md")
     judge = _judge(command)

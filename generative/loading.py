@@ -46,7 +46,7 @@ def files(path: str | Path) -> tuple[bytes, bytes]:
     for place in (*places, Store(f"{path}/checkpoints"), store):
         if (step := place.newest()) is not None:
             return place.read(step, "model.json"), place.read(step, "model.safetensors")
-    raise ValueError(f"{path} holds no model: no model.json and no checkpoint (a run writes one every minute)")
+    raise ValueError(f"{path} holds no model: no model.json and no whole checkpoint (a run writes one every minute)")
 
 
 def digest(about: bytes, weights: bytes) -> str:

@@ -246,6 +246,16 @@ def test_a_chain_that_disagrees_with_itself_is_left_as_it_is(
     assert _state(chain) == before
 
 
+def test_a_damaged_student_is_noticed_before_anything_takes_time(
+    chain: Path, tandem: Tandem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_chain, "_judge", lambda *_: pytest.fail("pictures were judged first"))
+    (weights,) = (chain / "stages" / "000002" / "checkpoints").glob("*/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    code, _, err = tandem("eval", chain, *EVAL)
+    assert (code, "stages/000002 holds no model" in err, len(err.strip().splitlines())) == (2, True, 1), err
+
+
 def test_a_checkpoint_under_another_steps_name_is_noticed(chain: Path, tandem: Tandem) -> None:
     _edit(chain / "chain.json", lambda d: d["stages"].pop())
     checkpoints = chain / "stages" / "000001" / "checkpoints"
