@@ -497,9 +497,16 @@ def test_eval_of_a_chain_writes_a_page_with_every_method(
     best = min(others, key=lambda row: row.kid)
     (by_kid,) = [line for line in page.partition("by KID")[2].splitlines() if line.startswith("| 4 | ")][:1]
     assert by_kid.startswith(f"| 4 | {student.kid / whole.kid:.3f} |")
-    assert by_kid.endswith(
-        f"| {best.method} | {student.kid - best.kid:.5f} | {int(student.kid < best.kid)} of 1 better |"
-    )
+    # Heun calls the network twice a step but for the last: with two steps it calls it three times, with four seven.
+    as_dear = [
+        r for r in rows if r.seed == 0 and r.method != "distilled" and r.steps <= (2 if r.method == "heun" else 4)
+    ]
+    cheap = min(as_dear, key=lambda row: row.kid)
+    ends = [
+        f"{named} | {student.kid - rival.kid:.5f} | {int(student.kid < rival.kid)} of 1 better |"
+        for named, rival in ((best.method, best), (f"{cheap.method} with {cheap.steps}", cheap))
+    ]
+    assert by_kid.endswith("| " + " ".join(ends))
     from PIL import Image
 
     for name in ("scores.png", "strip.png"):
