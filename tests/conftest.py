@@ -27,6 +27,15 @@ ENGINES = {
 """Engine -> (module, how to get it)."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`pytest -n 2 --dist loadgroup` runs a file in one process, for the sake of what its tests share, and all that
+    starts Ray in one process: one instance in a test run, never two beside one another."""
+    for item in items:
+        file = str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else file))
+
+
 @pytest.fixture(autouse=True)
 def _engine_is_there(request: pytest.FixtureRequest) -> None:
     """Fails, rather than skips, a test marked `engine` or `engine("football")` where that engine is not installed:
