@@ -1,8 +1,9 @@
 """A chain of students, each of which takes half the steps of the one before. Salimans & Ho 2022, Algorithm 2.
 
-    RUN/chain.json                 what the chain is made of and how far it is; written whole after each stage
-    RUN/teacher/                   the model that it starts from, frozen: model.json, model.safetensors
-    RUN/stages/000128/checkpoints  the training of the student with 128 steps (generative/checkpoint.py)
+    RUN/chain.json                    what the chain is made of and how far it is; written whole after each stage
+    RUN/teacher/                      the model that it starts from, frozen: model.json, model.safetensors
+    RUN/stages/000128/teacher.sha256  who the student with 128 steps learns from
+    RUN/stages/000128/checkpoints     its training (generative/checkpoint.py)
 
 A stage is an ordinary training run whose pictures, noise and order depend on (seed, step) alone, so the random
 generators' state is the step in its progress.json. A chain that was killed goes on inside the stage where it stopped
@@ -28,6 +29,7 @@ __all__ = [
     "position",
 ]  # fmt: skip
 
+TAUGHT_BY = "teacher.sha256"
 FILES = ("model.json", "model.safetensors")
 Train = Callable[..., PictureModel]
 """`generative.train.train`, or `generative.ray_train.train`."""
@@ -59,7 +61,7 @@ def distill(
         for stage in chain[len(read_manifest(run)["stages"]) :]:
             if note:
                 note(f"stage {stage.name}: {stage.config.steps:,} optimiser steps")
-            _check_begun(stage)
+            _tie(run, stage)
             last: dict[str, float] = {}
             train(
                 stage.config, stage.folder, report=_shifted(report, stage, last),
@@ -154,17 +156,31 @@ def check_new(config: ChainConfig, run: Path) -> None:
             raise ValueError(f"{place} is there, and of another model than {config.teacher}: give another folder")
 
 
-def _check_begun(stage: Stage) -> None:
-    """Raises ValueError for a checkpoint in a stage's folder that is of another training than the stage's."""
+def _tie(run: Path, stage: Stage) -> None:
+    """Notes in a stage's folder who its student learns from, before it learns. Raises ValueError if what was begun
+    there learnt from another, or is otherwise not this stage."""
+    manifest = read_manifest(run)
+    teacher = (manifest["stages"] or [manifest["teacher"]])[-1]["sha256"].encode()
+    place = stage.folder / TAUGHT_BY
+    if not _begun(stage):
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(place, teacher)
+    elif place.exists() and place.read_bytes() != teacher:  # chains begun by an older version do not say it
+        raise ValueError(f"{stage.folder} holds a training that is not this chain's: its teacher is another")
+
+
+def _begun(stage: Stage) -> bool:
+    """Whether a stage's folder holds a checkpoint. Raises ValueError for one of another training than the stage's."""
     store = Store(stage.folder / "checkpoints")
     if store.newest() is None:
-        return
+        return False
     has, needed = loading.load(stage.folder / "checkpoints").meta["config"], configs.to_json(stage.config)
     has, needed = (configs.from_json(json.loads(json.dumps(one))) for one in (has, needed))  # with today's defaults
     has = replace(has, data=replace(has.data, path=needed.data.path))  # they may lie elsewhere now
     names = "model", "data", "optim", "steps", "seed"
     if odd := [name for name in names if getattr(has, name) != getattr(needed, name)]:
         raise ValueError(f"{stage.folder} holds a training that is not this chain's: its {odd[0]} is another")
+    return True
 
 
 def _finish(run: Path, stage: Stage, metrics: dict[str, float]) -> None:

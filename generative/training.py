@@ -163,7 +163,8 @@ class Training:
                 raise ValueError(f"it is of step {self.step}")
             self._load_moments(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise ValueError(f"{store.path(step)} cannot be gone on from: {error!r}") from None
+            reason = error if isinstance(error, ValueError) else repr(error)  # a KeyError alone is only a word
+            raise ValueError(f"{store.path(step)} cannot be gone on from: {reason}") from None
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         state: dict[str, Any] = self.optimizer.state_dict()

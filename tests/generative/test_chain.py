@@ -165,6 +165,31 @@ def test_a_stage_of_another_chain_is_not_gone_on_with(teacher: Path, whole: Path
     assert chain_manifest.read_manifest(run) == manifest
 
 
+def test_a_stage_that_another_teacher_began_is_not_gone_on_with(teacher: Path, whole: Path, tmp_path: Path) -> None:
+    """A begun stage of a chain that differs in nothing but the weights of the model that it starts from."""
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if step >= 3:
+            raise Killed
+
+    def killed(start: Path, run: Path) -> Path:
+        with pytest.raises(Killed):
+            chain.distill(settings(start), run, report=report)
+        return run / "stages" / "000004"
+
+    config = configs.from_json(generative.load(teacher).meta["config"])
+    train(replace(config, seed=1), tmp_path / "teacher")
+    mine, theirs = killed(teacher, tmp_path / "mine"), killed(tmp_path / "teacher", tmp_path / "theirs")
+    shutil.rmtree(mine)
+    shutil.copytree(theirs, mine)
+    with pytest.raises(ValueError, match=r"000004 holds a training that is not this chain's: its teacher is another"):
+        chain.distill(settings(teacher), tmp_path / "mine", resume=True)
+    shutil.rmtree(mine)
+    chain.distill(settings(teacher), tmp_path / "mine", resume=True)
+    one, other = weights(whole, 1), weights(tmp_path / "mine", 1)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_what_each_stage_was_trained_with_is_noted(whole: Path) -> None:
     rows = chain_manifest.read_manifest(whole)["stages"]
     assert [row["optim"]["batch"] for row in rows] == [8] * 3

@@ -246,6 +246,24 @@ def test_a_convert_of_eps_learns_from_pictures_where_hardly_any_signal_is_left()
     assert torch.equal(alone == taught, faint)
 
 
+def test_what_a_teacher_of_eps_says_is_kept_in_the_range_of_pictures() -> None:
+    """Divided by alpha, an error of eps leads far outside; whoever answers the clipped picture has no loss."""
+    teacher, convert = small(prediction="eps", weighting="snr"), small(prediction="x0")
+    convert.learn_from(teacher)
+    seed = next(seed for seed in range(100) if float(convert.schedule(times(seed)).min()) > -5)
+    furthest = []
+
+    def clipped(z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+        alpha, sigma = (value.to(z)[:, None, None, None] for value in process.alpha_sigma(log_snr))
+        x0 = (z - sigma * process.eps_from_x0(z, teacher.denoise(z, log_snr, cond), log_snr)) / alpha
+        furthest.append(float(x0.abs().max()))
+        return x0.clip(-1, 1)
+
+    convert.denoise.forward = clipped  # pyright: ignore[reportAttributeAccessIssue]
+    assert float(convert.losses(batch(), source(seed))["loss"].max()) < 1e-6
+    assert furthest[0] > 2
+
+
 @pytest.mark.parametrize("num_steps", [0, 4])
 def test_a_class_is_told_to_student_and_teacher(num_steps: int) -> None:
     """Two pictures that are the same but for their class have other losses, and other targets."""
