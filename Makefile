@@ -30,10 +30,10 @@ run: setup ## install everything, then train and evaluate both teams
 	@$(BIN)/tandem quickstart
 
 test: setup ## the whole test suite, game engines and Ray included
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -q -n 2
 
 test-fast: setup ## the tests that take seconds
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow and not ray and not gpu"
+	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not ray and not gpu"
 
 check: setup ## lint, formatting and types
 	@$(BIN)/python -m ruff check .

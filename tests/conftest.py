@@ -5,6 +5,8 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,13 +29,23 @@ ENGINES = {
 """Engine -> (module, how to get it)."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`pytest -n 2 --dist loadgroup` runs a file in one process, for the sake of what its tests share, and all that
-    starts Ray in one process: one instance in a test run, never two beside one another."""
-    for item in items:
-        file = str(item.path.relative_to(item.config.rootpath))
-        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else file))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`pytest -n 2` keeps a file in one process, for the sake of what its tests share, and all files that start Ray in
+    one process: one instance in a test run, never two beside one another."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if _starts_ray(config.rootpath / file) else file
+
+    return ByFile(config, log)
+
+
+@cache
+def _starts_ray(file: Path) -> bool:
+    return "pytest.mark.ray" in file.read_text()
 
 
 @pytest.fixture(autouse=True)
