@@ -104,6 +104,7 @@ def text(rows: list[list[Row]], about: dict[str, Any]) -> str:
         parts += [
             f"LPIPS to the undistilled model's DDIM sample with {about['all_steps']} steps from the same noise:\n",
             _markdown(rows, "lpips", 4),
+            *nearer(rows),
         ]
     if about["converted"]:
         parts.append(
@@ -153,24 +154,44 @@ def compared(rows: list[list[Row]], measure: Literal["fid", "kid"], all_steps: i
     """A table of the students beside the undistilled model's DDIM with all steps, its best sampler with as many steps,
     and its best with at most as many calls of the network, by one measure. floor: what real pictures have of it."""
     name = measure.upper()
-    head = ["steps", f"{name} / {name} of {all_steps}", "the same above the floor", "best undistilled sampler",
-            "student minus it", "chains", "best with as few calls", "student minus it", "chains"]  # fmt: skip
+    head = ["steps", f"{name} / {name} of {all_steps}", "the same above the floor", *RIVALS]
     lines = []
-    counts = sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
-    for count in counts:
+    for count in _students(rows):
         pairs = []
         for one in rows:
             at = {(row.method, row.steps): getattr(row, measure) for row in one}
             if (whole := at.get(("ddim", all_steps))) is not None:
                 pairs.append((at[STUDENT, count], whole))
-        by_steps = _best(rows, measure, count, lambda row, n=count: row.steps == n, "{0.method}")
-        by_calls = _best(rows, measure, count, lambda row, n=count: _calls(row) <= n, "{0.method} with {0.steps}")
-        if pairs and by_steps and by_calls:
+        rivals = _rivals(rows, measure, count)
+        if pairs and rivals:
             ratio = _cell([_ratio(mine, whole) for mine, whole in pairs], 3)
             above = _cell([_ratio(mine - floor, whole - floor) for mine, whole in pairs], 3)
-            lines.append([str(count), ratio, above, *by_steps, *by_calls])
+            lines.append([str(count), ratio, above, *rivals])
     said = f"Students beside the undistilled model, by {name}:\n"
     return [said, tables.markdown(head, lines)] if lines else []
+
+
+def nearer(rows: list[list[Row]]) -> list[str]:
+    """A table of how near the students come to the undistilled model's samples with all steps, beside its samplers."""
+    lines = [[str(count), *rivals] for count in _students(rows) if (rivals := _rivals(rows, "lpips", count))]
+    said = "Students beside the undistilled model, by that LPIPS:\n"
+    return [said, tables.markdown(["steps", *RIVALS], lines)] if lines else []
+
+
+def _students(rows: list[list[Row]]) -> list[int]:
+    return sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
+
+
+RIVALS = (
+    "best undistilled sampler", "student minus it", "chains", "best with as few calls", "student minus it", "chains"
+)  # fmt: skip
+
+
+def _rivals(rows: list[list[Row]], measure: str, count: int) -> list[str]:
+    """A cell for each of RIVALS, or nothing where a student has none."""
+    by_steps = _best(rows, measure, count, lambda row: row.steps == count, "{0.method}")
+    by_calls = _best(rows, measure, count, lambda row: _calls(row) <= count, "{0.method} with {0.steps}")
+    return [*by_steps, *by_calls] if by_steps and by_calls else []
 
 
 def _best(
@@ -181,6 +202,7 @@ def _best(
     margins, names = [], []
     for one in rows:
         others = [row for row in one if row.method not in (STUDENT, ORIGINAL) and allowed(row)]
+        others = [row for row in others if getattr(row, measure) is not None]
         if others:
             best = min(others, key=lambda row: getattr(row, measure))
             mine = next(row for row in one if (row.method, row.steps) == (STUDENT, count))
@@ -189,7 +211,7 @@ def _best(
     if not margins:
         return None
     better = f"{sum(margin < 0 for margin in margins)} of {len(margins)} better"
-    return ", ".join(dict.fromkeys(names)), _cell(margins, {"fid": 2, "kid": 5}[measure]), better
+    return ", ".join(dict.fromkeys(names)), _cell(margins, {"fid": 2, "kid": 5, "lpips": 4}[measure]), better
 
 
 def _calls(row: Row) -> int:

@@ -604,6 +604,10 @@ def test_heun_is_beside_a_student_with_as_many_steps_and_with_as_many_calls() ->
     assert cells[:3] == ["4", "1.111", "1.250"]
     assert cells[3:6] == ["heun", "2.00", "0 of 1 better"]
     assert cells[6:] == ["ddim with 4", "-1.00", "1 of 1 better"]
+    assert chain_page.nearer([rows]) == []  # no LPIPS was measured
+    far = [replace(r, lpips=r.fid / 10) for r in rows]
+    _, table = chain_page.nearer([far])
+    assert table.splitlines()[2:] == ["| 4 | heun | 0.2000 | 0 of 1 better | ddim with 4 | -0.1000 | 1 of 1 better |"]
 
 
 def test_a_student_is_compared_with_what_it_halved(eps: Path, tmp_path: Path, judge: Judge, tandem: Tandem) -> None:
