@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -21,6 +22,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OPEN
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# A shell's background jobs ignore the keyboard's interrupt, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ENGINES = {
     "football": ("gfootball_engine", "run `make engine`"),
