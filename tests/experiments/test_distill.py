@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import generative
-from experiments import chain_page, chain_scores, evaluate_chain, jobs, runs
+from experiments import chain_page, chain_scores, distill, evaluate_chain, jobs, presets, runs
 from experiments.chain_scores import Judge, Row, Scores
 from experiments.distill import parse_distill
 from experiments.presets import few_steps
@@ -273,18 +273,44 @@ def test_a_chain_without_its_manifest_is_left_as_it_is(chain: Path, tandem: Tand
     assert _state(chain) == before
 
 
-def test_the_papers_chain_of_cifar10() -> None:
-    """From 8,192 steps to 1: 13 students, of which the last two have 100,000 updates and the others 50,000 (App E)."""
-    config = ChainConfig(from_steps=8192, updates=few_steps.CHAINS["pd-cifar10"]["updates"])
-    assert few_steps.CHAINS["pd-cifar10"] == {"from_steps": 8192, "updates": 50_000, "learning_rate": 5e-5}
-    base = few_steps.cifar10()
+@pytest.mark.parametrize(
+    ("name", "side", "channels", "multipliers", "attention", "heads"),
+    [
+        ("pd-cifar10", 32, 256, (1, 1, 1), {8, 16}, {"heads": 1}),
+        ("pd-imagenet64", 64, 192, (1, 2, 3, 4), {8, 16, 32}, {"head_channels": 64}),
+        ("pd-lsun128", 128, 64, (1, 2, 4, 6, 8), {8, 16, 32}, {"head_channels": 64}),
+    ],
+)
+def test_the_papers_rows_have_its_hyper_parameters(
+    name: str, side: int, channels: int, multipliers: tuple[int, ...], attention: set[int], heads: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """App E: the teacher, and its students."""
+    small = name == "pd-cifar10"
+    config = presets.get(name).make()
+    net, optim = config.model.net, config.optim
+    assert (net.channels, net.multipliers, net.blocks, net.dropout) == (channels, multipliers, 3, 0.2 if small else 0.1)
+    assert set(net.attention_resolutions) == attention
+    assert {field: getattr(net, field) for field in heads} == heads
+    assert (net.scale_shift, net.resample_in_block) == (True, True)
+    assert (config.model.prediction, config.model.weighting) == ("x0" if small else "both", "truncated_snr")
+    taught = (128, 2e-4, 1e-3) if small else (2048, 3e-4, 0)
+    assert (optim.batch, optim.learning_rate, optim.weight_decay) == taught
+    assert (optim.warmup_steps, optim.ema, optim.ema_warmup, optim.grad_clip) == (1000, 0.9999, False, 1.0)
+    assert config.data.flip
     with torch.device("meta"):
-        model = models.make(base.model, (3, 32, 32), 256)
-    model.meta = {"config": configs.to_json(base), "step": base.steps}
-    stages = plan(config, Path(), model)
-    assert [stage.steps for stage in stages] == [2**i for i in range(12, -1, -1)]
-    assert [stage.config.steps for stage in stages] == [50_000] * 11 + [100_000] * 2
-    assert {stage.config.model.prediction for stage in stages} == {"x0"}  # pyright: ignore
+        model = models.make(config.model, (3, side, side), 256)
+    model.meta = {"config": configs.to_json(config), "step": config.steps}
+    monkeypatch.setattr(generative, "load", lambda teacher: model)
+    monkeypatch.setattr(distill, "_preset", lambda teacher: name)
+    stages = plan(distill.defaults("teacher"), Path(), model)
+    assert [stage.steps for stage in stages] == [2**i for i in range(12 if small else 9, -1, -1)]
+    assert [stage.config.steps for stage in stages] == [50_000] * (len(stages) - 2) + [100_000] * 2
+    for student in (stage.config for stage in stages):
+        assert (student.model.net, student.model.prediction) == (replace(net, dropout=0.0), config.model.prediction)
+        assert student.optim.learning_rate == (5e-5 if small else 1e-4)
+        assert (student.optim.weight_decay, student.optim.warmup_steps, student.optim.ema) == (0, 0, 0)
+        assert (student.optim.decay, student.optim.grad_clip, student.optim.batch) == ("linear", 1.0, taught[0])
 
 
 def test_a_chain_says_what_it_costs(teacher: Path, tandem: Tandem, tmp_path: Path) -> None:
