@@ -19,10 +19,9 @@ import generative
 from experiments import chain_page, chain_scores, distill, evaluate_chain, jobs, presets, runs
 from experiments.chain_scores import Judge, Row, Scores
 from experiments.distill import parse_distill
-from experiments.presets import few_steps
 from generative import chain_manifest, models, process
 from generative import config as configs
-from generative.chain import ChainConfig, can_be_distilled, plan
+from generative.chain import can_be_distilled, plan
 from generative.config import OptimSettings, TrainConfig, WatchSettings
 from generative.metrics import features
 from generative.metrics.fid import fid, kid
