@@ -225,9 +225,13 @@ class Scores:
         options = {"steps": steps, "sampler": sampler, "seed": seed, "schedule": model.sampling_schedule, **options}
         with Steps(f"{method}, {steps} steps", samples) as progress:
             for part in torch.arange(samples).split(AT_ONCE):
-                label = part % classes if classes else None
-                drawn.append(model.sample(len(part), first=int(part[0]), label=label, **options).cpu().numpy())
-                progress.update(int(part[-1]) + 1)
+                first, n, label = int(part[0]), len(part), part % classes if classes else None
+
+                def tell(state: dict[str, Any], first: int = first, n: int = n) -> None:
+                    progress.update(first + n * (state["step"] + 1) / steps)
+
+                drawn.append(model.sample(n, first=first, label=label, callback=tell, **options).cpu().numpy())
+                progress.update(first + n)
         return np.concatenate(drawn)
 
 

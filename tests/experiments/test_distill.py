@@ -652,6 +652,14 @@ def test_a_student_is_compared_with_what_it_halved(eps: Path, tmp_path: Path, ju
     assert np.load(file)["pictures"].tolist() == drawn.numpy().tolist()
 
 
+def test_drawing_tells_how_far_it_is_within_a_batch(chain: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(chain_scores.Steps, "update", lambda steps, done, note="": told.append(done))
+    monkeypatch.setattr(chain_scores, "AT_ONCE", 4)
+    Scores(chain, judge, "cpu").pictures("heun", "", 2, 77, 6)
+    assert told == [2, 4, 4, 5, 6, 6]
+
+
 def test_rows_of_a_table_are_complete() -> None:
     row = Row(
         method="ddim", setting="", steps=2, seed=0, samples=8, weights="a", judge="b", fid=2.0, kid=0.1, kid_se=0.0,
