@@ -51,7 +51,7 @@ class ScheduleCommand:
 
 
 def command(args: list[str]) -> int:
-    """Searches linear schedules of inference for the one whose samples have the lowest FID (SR3, Sec 2.3)."""
+    """Searches linear schedules of inference for the one whose samples have the lowest FID (SR3, Sec 2.4)."""
     asked = flags.parse(
         ScheduleCommand, args, prog="tandem sweep schedule", example=EXAMPLE, about=command.__doc__ or ""
     )

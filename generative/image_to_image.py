@@ -222,7 +222,7 @@ class ImageToImage(PictureModel):
 
         Args:
             pictures: level indices uint8 [n, C, h, w] of any size: larger ones are worked on in overlapping tiles of
-                the trained size (see tiling.py), smaller ones are continued at their edges first.
+                the size of the model's pictures (see tiling.py), smaller ones are continued at their edges first.
             label: as in `sample`; draw: further arguments of `draw`.
             asked: what is wanted of the pictures (see the paper's `asked`).
         Raises: ValueError for what does not fit, in one sentence.

@@ -148,8 +148,8 @@ def extended(k: Tensor, side: Side, amount: int) -> tuple[Tensor, Tensor]:
 def panorama(model: Palette, k: Tensor, side: Side, times: int, *, seed: int = 0, **options: Any) -> Tensor:
     """Pictures k [n, 3, h, w] uncropped `times` times in a row, by half the trained side each time. Sec 5.3.
 
-    Each time the model sees what lies next to the new part: half of its tile is known, as in training. "all" does the
-    four sides one after the other.
+    Each time the model sees what lies next to the new part: half of its tile is known, as in training, and where a side
+    is no multiple of half a tile more of some tiles. "all" does the four sides one after the other.
     """
     sides: tuple[Side, ...] = SIDES if side == "all" else (side,)
     for number, one in enumerate(sides * times):
