@@ -14,6 +14,10 @@ from experiments.report_numbers import t_interval
 
 COLUMNS = 10
 """Pictures in each row of the strip."""
+RIVALS = (
+    "best undistilled sampler", "student minus it", "chains", "best with as few calls", "student minus it", "chains"
+)  # fmt: skip
+"""What a student is compared with, in the head of a table."""
 
 
 def table(rows: list[list[Row]], measure: str, digits: int) -> list[list[str]]:
@@ -182,11 +186,6 @@ def _students(rows: list[list[Row]]) -> list[int]:
     return sorted({row.steps for one in rows for row in one if row.method == STUDENT}, reverse=True)
 
 
-RIVALS = (
-    "best undistilled sampler", "student minus it", "chains", "best with as few calls", "student minus it", "chains"
-)  # fmt: skip
-
-
 def _rivals(rows: list[list[Row]], measure: str, count: int) -> list[str]:
     """A cell for each of RIVALS, or nothing where a student has none."""
     by_steps = _best(rows, measure, count, lambda row: row.steps == count, "{0.method}")
@@ -201,12 +200,12 @@ def _best(
     steps is above it, and in how many chains it is below. None if nothing is allowed."""
     margins, names = [], []
     for one in rows:
-        others = [row for row in one if row.method not in (STUDENT, ORIGINAL) and allowed(row)]
-        others = [row for row in others if getattr(row, measure) is not None]
-        if others:
+        scored = [row for row in one if getattr(row, measure) is not None]  # LPIPS is measured where it is wanted
+        mine = [row for row in scored if (row.method, row.steps) == (STUDENT, count)]
+        others = [row for row in scored if row.method not in (STUDENT, ORIGINAL) and allowed(row)]
+        if mine and others:
             best = min(others, key=lambda row: getattr(row, measure))
-            mine = next(row for row in one if (row.method, row.steps) == (STUDENT, count))
-            margins.append(getattr(mine, measure) - getattr(best, measure))
+            margins.append(getattr(mine[0], measure) - getattr(best, measure))
             names.append(called.format(best))
     if not margins:
         return None

@@ -630,6 +630,7 @@ def test_heun_is_beside_a_student_with_as_many_steps_and_with_as_many_calls() ->
     assert cells[3:6] == ["heun", "2.00", "0 of 1 better"]
     assert cells[6:] == ["ddim with 4", "-1.00", "1 of 1 better"]
     assert chain_page.nearer([rows]) == []  # no LPIPS was measured
+    assert chain_page.nearer([[rows[0], *(replace(r, lpips=0.1) for r in rows[1:])]]) == []  # an earlier call did
     far = [replace(r, lpips=r.fid / 10) for r in rows]
     _, table = chain_page.nearer([far])
     assert table.splitlines()[2:] == ["| 4 | heun | 0.2000 | 0 of 1 better | ddim with 4 | -0.1000 | 1 of 1 better |"]
