@@ -103,14 +103,15 @@ def check(config: ChainConfig, run: Path) -> PictureModel:
         raise ValueError(f"{run} holds a chain that starts from {was!r}, asked was {config.teacher!r}")
     check_files(run, manifest)
     teacher = loading.load(run / TEACHER)
-    expected = [
-        (stage.name, stage.steps, stage.config.steps, stage.config.seed) for stage in plan(config, run, teacher)
-    ]
+    stages = plan(config, run, teacher)
+    expected = [(stage.name, stage.steps, stage.config.steps, stage.config.seed) for stage in stages]
     done = [(row["stage"], row["steps"], row["updates"], row["seed"]) for row in manifest["stages"]]
     if done != expected[: len(done)]:
         raise ValueError(
             f"{run / MANIFEST} names stages that are not this chain's: {', '.join(row[0] for row in done)}"
         )
+    for stage in stages[len(done) : len(done) + 1]:
+        _begun(run, manifest, stage)
     return teacher
 
 
@@ -157,20 +158,20 @@ def check_new(config: ChainConfig, run: Path) -> None:
 
 
 def _tie(run: Path, stage: Stage) -> None:
-    """Notes in a stage's folder who its student learns from, before it learns. Raises ValueError if what was begun
-    there learnt from another, or is otherwise not this stage."""
+    """Notes in the folder of a stage that has not begun who its student learns from. Raises ValueError as _begun."""
     manifest = read_manifest(run)
-    teacher = (manifest["stages"] or [manifest["teacher"]])[-1]["sha256"].encode()
-    place = stage.folder / TAUGHT_BY
-    if not _begun(stage):
+    if not _begun(run, manifest, stage):
         stage.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(place, teacher)
-    elif place.exists() and place.read_bytes() != teacher:  # chains begun by an older version do not say it
-        raise ValueError(f"{stage.folder} holds a training that is not this chain's: its teacher is another")
+        write_whole(stage.folder / TAUGHT_BY, _last_hash(manifest).encode())
 
 
-def _begun(stage: Stage) -> bool:
-    """Whether a stage's folder holds a checkpoint. Raises ValueError for one of another training than the stage's."""
+def _last_hash(manifest: dict[str, Any]) -> str:
+    """Of the model that the next student learns from."""
+    return (manifest["stages"] or [manifest["teacher"]])[-1]["sha256"]
+
+
+def _begun(run: Path, manifest: dict[str, Any], stage: Stage) -> bool:
+    """Whether the next stage's folder holds a checkpoint. Raises ValueError for one of another training than its."""
     store = Store(stage.folder / "checkpoints")
     if store.newest() is None:
         return False
@@ -180,6 +181,9 @@ def _begun(stage: Stage) -> bool:
     names = "model", "data", "optim", "steps", "seed"
     if odd := [name for name in names if getattr(has, name) != getattr(needed, name)]:
         raise ValueError(f"{stage.folder} holds a training that is not this chain's: its {odd[0]} is another")
+    place = stage.folder / TAUGHT_BY  # chains that an older version began do not have it
+    if place.exists() and (not place.is_file() or place.read_bytes() != _last_hash(manifest).encode()):
+        raise ValueError(f"{place} is not the hash of this stage's teacher in {run / MANIFEST}: it is another chain's")
     return True
 
 
@@ -201,7 +205,7 @@ def _finish(run: Path, stage: Stage, metrics: dict[str, float]) -> None:
             "seed": stage.config.seed,
             "optim": asdict(stage.config.optim),
             "generator": {"seed": stage.config.seed, "step": stage.config.steps},
-            "teacher_sha256": rows[-1]["sha256"] if rows else manifest["teacher"]["sha256"],
+            "teacher_sha256": _last_hash(manifest),
             "sha256": loading.digest(*loading.files(stage.folder)),
             "train_s": float(progress["train_s"]),
             "loss": float(metrics["eval/loss"]),
