@@ -72,7 +72,7 @@ def eval_command(args: list[str]) -> int:
     judge = _judge(command)
     with ExitStack() as locks:
         for run in command.chains:
-            locks.enter_context(Store(run / "scores").locked())
+            locks.enter_context(Store(run / "scores").locked("scores this chain"))
         everything = [Scores(run, judge, pick_device(command.device)) for run in command.chains]
         steps = command.steps or (everything[0].all_steps, *everything[0].students)
         _check_chains(command, everything, steps)

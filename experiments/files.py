@@ -1,22 +1,26 @@
 """Files are written whole or not at all."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_NUMBERS = itertools.count()
+"""One for each file, since one may be written inside another's block."""
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A name beside `path`, with its suffix, to write to: it becomes `path` if the block ends well, and is gone if not.
 
-    A link is followed. Raises ValueError in one sentence for what the system refuses (a full disk, no permission), and
+    It is short, whatever the length of `path`'s. A link is followed. Raises ValueError in one sentence for what the system refuses (a full disk, no permission), and
     for something that is there and is no regular file.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise ValueError(f"cannot write {path}: it is there and no regular file")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.writing{target.suffix}")
+    temporary = target.with_name(f".{os.getpid()}-{next(_NUMBERS)}.writing{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)

@@ -79,7 +79,7 @@ def reproduce_command(args: list[str]) -> int:
     folder = command.runs_dir / "reproduce"
     for place in (command.output / "page", folder / "jobs.json"):  # makes their folders
         flags.check_writable(place)
-    with Store(folder).locked():
+    with Store(folder).locked("works off its jobs"):
         places = {"output": str(command.output), "data": str(command.data)}
         return Queue(jobs, folder, places, str(command.runs_dir)).work(command.beside)
 

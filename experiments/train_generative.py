@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -113,7 +113,7 @@ def _check_memory(numbers: int) -> None:
 
 
 def hold(run: Path) -> AbstractContextManager[None]:
-    return nullcontext()  # whoever trains holds the checkpoints, perhaps a process of Ray Train
+    return Store(run).locked()  # whoever trains holds the checkpoints too, perhaps a process of Ray Train
 
 
 def position(config: TrainConfig, run: Path) -> int | None:

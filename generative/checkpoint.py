@@ -43,8 +43,9 @@ class Store:
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One training at a time: raises ValueError while another process on this machine holds a folder's lock.
+    def locked(self, work: str = "trains this run") -> Iterator[None]:
+        """One training, or other `work`, at a time: raises ValueError while another process on this machine holds a
+        folder's lock.
 
         The system gives the lock up with its process, however that ends. Under a URL there is none.
         """
@@ -59,7 +60,7 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ValueError(f"{self.root} is in use: another process trains this run") from None
+                raise ValueError(f"{self.root} is in use: another process {work}") from None
             yield
 
     def newest(self) -> int | None:

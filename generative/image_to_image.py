@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generative import noise, process, schedules
-from generative.batching import in_chunks
 from generative.denoiser import Cond, Denoise, static_threshold
 from generative.model import PictureModel
 from generative.nets.unet import UNetConfig
@@ -26,7 +25,7 @@ from generative.noise import Source
 from generative.pixels import check_levels, scale
 from generative.samplers import SAMPLERS, Callback, sample_x0
 from generative.schedules import Schedule, ScheduleConfig, linear_betas
-from generative.tiling import corners, tiled
+from generative.tiling import tiled
 
 CLEANEST = 30.0
 """The largest log_snr that is trained: p(gamma) reaches 1, where there is no noise to predict."""
@@ -274,12 +273,10 @@ class ImageToImage(PictureModel):
             raise ValueError(f"sampler {sampler!r} does not exist; allowed: {', '.join(SAMPLERS)}")
         if steps < 1:
             raise ValueError(f"steps must be positive, got {steps}")
-        shape, side = tuple(cond["image"].shape), (self.shape[1], self.shape[2])
-        tiles = len(corners((shape[-2], shape[-1]), side, overlap))
         # Clipped before tiles are blended: near pure noise an error of eps is divided by alpha, which is 1e-10 at the
         # end of Palette's schedule, and one tile would outvote the others.
-        denoise = in_chunks(self.denoise, self.chunk if chunk is None else chunk, first * tiles)
-        denoise = tiled(static_threshold(denoise), side, overlap)
+        clipped, side = static_threshold(self.denoise), (self.shape[1], self.shape[2])
+        denoise = tiled(clipped, side, overlap, self.chunk if chunk is None else chunk, first)
         places = torch.linspace(1, 0, steps, dtype=torch.float64, device=self.device)
         log_snrs = (schedule or self.sampling_schedule)(places)
         log_snrs = torch.cat([log_snrs, log_snrs[-1:] + 1])  # the last step gives x0_hat, wherever it leads
@@ -287,6 +284,7 @@ class ImageToImage(PictureModel):
         if sampler == "ancestral":
             variance = self.config.variance
             settings = {"variance": variance if "mask" not in cond else variance * cond["mask"].double(), **settings}
+        shape = tuple(cond["image"].shape)
         return self._drawn(
             sampler, denoise, shape, log_snrs, settings, seed=seed, first=first, purpose=noise.ANSWERS
         )  # fmt: skip

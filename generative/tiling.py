@@ -1,46 +1,55 @@
 """Pictures larger than a network was trained on, in overlapping tiles that are blended at every step of a sampler."""
 
+from functools import partial
 from itertools import product
 
 import torch
 from torch import Tensor
 
+from generative.batching import in_chunks, rows_of
 from generative.denoiser import Cond, Denoise
 
 Size = tuple[int, int]
 
 
-def tiled(denoise: Denoise, side: Size, overlap: float = 0.5) -> Denoise:
+def tiled(denoise: Denoise, side: Size, overlap: float = 0.5, rows: int = 16, first: int = 0) -> Denoise:
     """`denoise` in tiles of `side` (height, width): each pixel's x0_hat is a mean over the tiles that it is in, by how
     far inside each it lies. Blending x0_hat at every step leaves no seam, where tiles sampled apart do not fit.
 
-    All tiles are one batch, those of each picture behind each other. Entries of cond with z's height and width are cut
-    like z. overlap: of neighbouring tiles, as a share of a side. Raises: ValueError as `corners`.
+    As with `in_chunks`, `denoise` is called with exactly `rows` tiles, for pictures that are numbered from `first` on,
+    each one's tiles behind each other; no more tiles than that are held. Entries of cond with z's height and width are
+    cut like z. overlap: of neighbouring tiles, as a share of a side. Raises: ValueError as `corners` and `rows_of`.
     """
 
     def call(z: Tensor, log_snr: Tensor, cond: Cond = None) -> Tensor:
         size = z.shape[-2], z.shape[-1]
         if size == side:
-            return denoise(z, log_snr, cond)
-        places = corners(size, side, overlap)
-
-        def cut(entry: Tensor) -> Tensor:
-            """[B * tiles, ...]"""
-            if entry.ndim == 4 and tuple(entry.shape[-2:]) == size:
-                parts = [entry[..., top : top + side[0], left : left + side[1]] for top, left in places]
-                return torch.stack(parts, 1).flatten(0, 1)
-            return entry.repeat_interleave(len(places), 0)
-
-        told = {name: cut(value) for name, value in cond.items()} if isinstance(cond, dict) else cond
-        answers = denoise(cut(z), cut(log_snr), told).unflatten(0, (len(z), len(places)))
+            return in_chunks(denoise, rows, first)(z, log_snr, cond)
+        places, log_snr = corners(size, side, overlap), log_snr.expand(len(z))
+        count, start = len(z) * len(places), first * len(places)
+        chunks, begins = rows_of(count, start, rows).split(rows), range(-(start % rows), count, rows)
         total, weights, weight = torch.zeros_like(z), torch.zeros_like(z[:1, :1]), _weight(side).to(z)
-        for (top, left), answer in zip(places, answers.unbind(1), strict=True):
-            part = (..., slice(top, top + side[0]), slice(left, left + side[1]))
-            total[part] += weight * answer
-            weights[part] += weight
+        for begin, numbers in zip(begins, chunks, strict=True):
+            tiles = [(number // len(places), *places[number % len(places)]) for number in numbers.tolist()]
+            cut = partial(_cut, tiles=tiles, size=size, side=side)
+            told = {name: cut(value) for name, value in cond.items()} if isinstance(cond, dict) else cond
+            answers = denoise(cut(z), cut(log_snr), cut(told) if isinstance(told, Tensor) else told)
+            for number, (picture, top, left), answer in zip(range(begin, begin + rows), tiles, answers, strict=True):
+                if 0 <= number < count:  # the others are copies, to fill a call
+                    part = (..., slice(top, top + side[0]), slice(left, left + side[1]))
+                    total[picture][part] += weight * answer
+                    if picture == 0:  # the same of all
+                        weights[part] += weight
         return total / weights
 
     return call
+
+
+def _cut(entry: Tensor, tiles: list[tuple[int, int, int]], size: Size, side: Size) -> Tensor:
+    """What belongs to tiles (picture, top, left): [len(tiles), ...]."""
+    if entry.ndim == 4 and tuple(entry.shape[-2:]) == size:
+        return torch.stack([entry[i, :, top : top + side[0], left : left + side[1]] for i, top, left in tiles])
+    return entry[[i for i, _, _ in tiles]]
 
 
 def corners(size: Size, side: Size, overlap: float) -> list[Size]:

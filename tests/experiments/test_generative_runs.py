@@ -23,6 +23,7 @@ import generative.data
 from experiments import presets, runs
 from experiments.train import RunFailed, train_run
 from generative import watch
+from generative.checkpoint import Store
 from generative.data import DataConfig, cifar
 
 TAGS = {
@@ -143,6 +144,17 @@ def test_a_finished_run_says_so_and_goes_on_with_more_steps(trained, tandem, tmp
     steps = [line["step"] for line in lines_of(run) if "train/loss" in line]
     assert steps == sorted(steps)
     assert runs.read(run)[1].steps == 9
+
+
+def test_a_run_in_training_is_left_as_it_is(trained, tandem, tmp_path) -> None:
+    """Its configuration too: the training at work would go on with the old one, and a later one with the new."""
+    run = tmp_path / "runs" / "tiny-vdm-folder" / "copy"
+    shutil.copytree(trained, run)
+    before = (run / "config.json").read_text()
+    with Store(run).locked():
+        status, _, err = tandem("train", "--resume", run, "--plain", "--steps", 9)
+    assert (status, err) == (2, f"tandem: {run} is in use: another process trains this run\n")
+    assert (run / "config.json").read_text() == before
 
 
 def test_a_stopped_run_saves_what_it_has_and_goes_on(picture_folder, tmp_path, tandem) -> None:

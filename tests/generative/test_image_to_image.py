@@ -218,15 +218,16 @@ def test_known_pixels_of_x0_hat_are_the_known_ones() -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 13), (21, 17)])
 def test_tiles_of_a_denoiser_that_looks_at_single_pixels_change_nothing(size: tuple[int, int]) -> None:
+    """Five tiles at a time, the first two places of the first call filled up."""
     z, image = torch.randn(2, 3, *size), torch.randn(2, 3, *size)
 
     def pixelwise(z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
-        assert z.shape[-2:] == (8, 8)
+        assert z.shape == (5, 3, 8, 8)
         return (0.3 * z + cond["image"]) * cond["label"][:, None, None, None] + log_snr[:, None, None, None]
 
     cond, level = {"image": image, "label": torch.tensor([1.0, 2.0])}, torch.tensor([0.1, 0.2])
     direct = (0.3 * z + image) * cond["label"][:, None, None, None] + level[:, None, None, None]
-    assert_close(tiled(pixelwise, (8, 8))(z, level, cond), direct)
+    assert_close(tiled(pixelwise, (8, 8), rows=5, first=2)(z, level, cond), direct)
 
 
 @pytest.mark.parametrize(
