@@ -14,8 +14,8 @@ _NUMBERS = itertools.count()
 def whole(path: Path) -> Iterator[Path]:
     """A name beside `path`, with its suffix, to write to: it becomes `path` if the block ends well, and is gone if not.
 
-    It is short, whatever the length of `path`'s. A link is followed. Raises ValueError in one sentence for what the system refuses (a full disk, no permission), and
-    for something that is there and is no regular file.
+    It is short, however long `path`'s is. A link is followed. Raises ValueError in one sentence for what the system
+    refuses (a full disk, no permission), and for something that is there and is no regular file.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():

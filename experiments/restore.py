@@ -1,12 +1,15 @@
 """`tandem restore`: pictures made anew by a model that learnt it: enlarged, coloured, filled, continued, cleaned."""
 
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 import generative
-from experiments import contact_sheet, flags, picture_files, restore_folder, restoring, sweep_schedule
+from experiments import contact_sheet, flags, picture_files, restore_folder, restore_picture, restoring, sweep_schedule
 from experiments.flags import say
 from experiments.restore_flags import RestoreCommand, check, output_of
-from experiments.restore_picture import Wanted, restored
+from experiments.restore_picture import Wanted
 from experiments.sample import labels
 from experiments.train import RunFailed
 from generative import schedules
@@ -77,17 +80,18 @@ def _task(command: RestoreCommand, model: ImageToImage) -> str:
 
 def _picture(wanted: Wanted) -> int:
     command, output = wanted.command, output_of(wanted.command)
-    places, page = restore_folder.names(output, command.n), restore_folder.sheet_of(output)
+    places, page = restore_folder.names(output, command.n), restore_folder.sheet_beside(output)
     for path in (*places, page):
         flags.check_writable(path)
-    row, answers = restored(wanted, command.source, 0)
-    for place, pixels in zip(places, answers, strict=True):
+    one = restore_picture.question(wanted, command.source, 0)
+    made = restore_picture.answers(wanted, one)
+    for place, pixels in zip(places, made, strict=True):
         picture_files.write(place, pixels)
-    picture_files.write(page, contact_sheet.sheet([row]))
+    picture_files.write(page, contact_sheet.sheet([restore_picture.row(wanted, one, made)]))
     parts = [
         "given",
         "the answers" if command.n > 1 else "the answer",
-        *(["the original"] if row.original is not None else []),
+        *(["the original"] if one.original is not None else []),
     ]
     say(f"{', '.join(map(str, places))}\n{page}: {', '.join(parts)}")
     return 0
@@ -110,19 +114,19 @@ def _folder(wanted: Wanted) -> int:
     settings |= {"then_levels": list(command.then_levels)} if any(command.then_levels) else {}
 
     def belongs(path: Path) -> list[Path]:
-        try:
-            others = [picture_files.beside(place, path) for place in (command.mask, command.reference) if place]
-        except ValueError as error:
-            raise restore_folder.Unreadable(str(error)) from None
-        return [path, *others]
+        return [path, *(picture_files.beside(place, path) for place in (command.mask, command.reference) if place)]
 
-    def make(path: Path, number: int) -> restore_folder.Answer:
-        try:
-            return restored(wanted, path, number)
-        except ValueError as error:  # flags were looked at before: it is the picture
-            raise restore_folder.Unreadable(str(error)) from None
+    @lru_cache(maxsize=1)
+    def asked(path: Path) -> restore_picture.Question:
+        return restore_picture.question(wanted, path, restore_folder.number_of(path))
 
-    failed = restore_folder.restore(sources, output, command.n, settings, belongs, make)
-    if failed == len(sources):
-        raise RunFailed(f"none of the {failed} pictures in {command.source} could be restored")
+    def make(path: Path) -> list[np.ndarray]:
+        return restore_picture.answers(wanted, asked(path))
+
+    def show(path: Path, made: list[np.ndarray]) -> contact_sheet.Row:
+        return restore_picture.row(wanted, asked(path), made)
+
+    failed = restore_folder.restore(sources, output, command.n, settings, belongs, make, show)
+    if failed:
+        raise RunFailed(f"{failed} of the {len(sources)} pictures in {command.source} could not be restored")
     return 0

@@ -55,7 +55,7 @@ class RestoreCommand:
     """Answer j of a picture depends on the seed, j and, in a folder, the picture's name alone."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """A .png, or for a folder a folder; restored.png or restored if omitted. With -n 4: OUT-1.png to OUT-4.png. Beside
-    it a contact sheet: OUT-sheet.png."""
+    it a contact sheet, OUT-sheet.png; in a folder restore-sheet.png."""
     device: Device = "auto"
     """Where to run."""
 
@@ -84,7 +84,7 @@ def check(command: RestoreCommand) -> None:
         return
     if output.suffix.lower() != ".png":
         raise ValueError(f"--output must end in .png, got {output}")
-    made = {path.resolve() for path in (*restore_folder.names(output, command.n), restore_folder.sheet_of(output))}
+    made = {path.resolve() for path in (*restore_folder.names(output, command.n), restore_folder.sheet_beside(output))}
     for path in (command.source, command.mask, command.reference, command.schedule):
         if path is not None and path.resolve() in made:
             raise ValueError(f"{path} would be overwritten: name another --output")

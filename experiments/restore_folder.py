@@ -1,13 +1,14 @@
 """Answers for all pictures of a folder, so that a call that was cut short goes on, and nothing stale or foreign passes
 for an answer.
 
-OUTPUT/NAME.png         the answers of NAME (NAME-1.png, NAME-2.png, ... of several)
-OUTPUT/restore.json     which settings made them, and a hash of what each was made of
-OUTPUT-sheet.png        a contact sheet of the pictures of the last call
+OUTPUT/NAME.png             the answers of NAME (NAME-1.png, NAME-2.png, ... of several)
+OUTPUT/restore-sheet.png    a contact sheet of the first of them
+OUTPUT/restore.json         which settings made them, and hashes of what each was made of and of its answers
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,12 @@ import numpy as np
 
 from experiments import contact_sheet, files, picture_files
 from experiments.flags import say
-from generative.data.decode import EXTENSIONS
+from generative.checkpoint import Store
+from generative.data.decode import EXTENSIONS, decode
 
-RECORD, MAKING = "restore.json", "being made"
-Answer = tuple[contact_sheet.Row, list[np.ndarray]]
-"""A row of the contact sheet, and the answers uint8 [H, W, C]."""
-
-
-class Unreadable(ValueError):
-    """A picture, its mask or its original is not what it should be; the others of the folder go on."""
+RECORD, SHEET = "restore.json", "restore-sheet.png"
+MOST_LETTERS = 255
+"""Bytes in a file's name."""
 
 
 def names(path: Path, n: int) -> list[Path]:
@@ -32,9 +30,9 @@ def names(path: Path, n: int) -> list[Path]:
     return [path] if n == 1 else [path.with_name(f"{path.stem}-{i + 1}.png") for i in range(n)]
 
 
-def sheet_of(output: Path) -> Path:
-    """Where the contact sheet goes."""
-    return output.with_name(f"{output.stem if output.suffix == '.png' else output.name}-sheet.png")
+def sheet_beside(output: Path) -> Path:
+    """Where the contact sheet of a single picture's answers goes."""
+    return output.with_name(f"{output.stem}-sheet.png")
 
 
 def number_of(path: Path) -> int:
@@ -43,12 +41,16 @@ def number_of(path: Path) -> int:
 
 
 def pictures_of(folder: Path) -> list[Path]:
-    """The pictures in a folder, by name. Raises ValueError if there are none, or their answers would collide."""
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
+    """The pictures in a folder, by name, without an earlier call's contact sheet. Raises ValueError if there are none,
+    or their answers would collide."""
+    sheet = folder / SHEET if (folder / RECORD).exists() else None
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file() and p != sheet)
     if not found:
         raise ValueError(f"there is no picture ({', '.join(EXTENSIONS)}) in {folder}")
-    if len({path.stem for path in found}) < len(found):
-        raise ValueError(f"two pictures in {folder} differ in their endings alone: their answers would collide")
+    seen: dict[str, Path] = {Path(SHEET).stem: Path("the contact sheet")}
+    for path in found:
+        if (other := seen.setdefault(path.stem, path)) != path:
+            raise ValueError(f"the answers for {path.name} and {other.name} in {folder} would have the same name")
     return found
 
 
@@ -58,49 +60,80 @@ def restore(
     n: int,
     settings: dict[str, Any],
     belongs: Callable[[Path], Iterable[Path]],
-    make: Callable[[Path, int], Answer],
+    make: Callable[[Path], list[np.ndarray]],
+    show: Callable[[Path, list[np.ndarray]], contact_sheet.Row],
 ) -> int:
-    """Makes what is not made yet, and returns how many pictures have no answer in the end.
+    """Makes what is not made yet, and a contact sheet; returns how many pictures have no answer in the end.
 
     Args:
-        settings: what else decides the answers, as plain data; belongs: the files that a picture's answer is made of
-            (may raise Unreadable); make: answers for a picture and its number (may raise Unreadable).
-    Raises: ValueError, before anything is written, for a folder with answers of other settings or other people's files.
+        settings: what else decides the answers, as plain data; belongs: the files that a picture's answer is made of,
+            and make: its answers uint8 [H, W, C] (a ValueError of these leaves the picture out); show: its row of the
+            contact sheet.
+    Raises: ValueError, before anything is written, for a folder with answers of other settings or other people's files,
+        or one in which another process is at work.
     """
-    done = _done(output, settings)
-    rows, failed, made = [], 0, 0
-    for path in sources:
-        places = names(output / f"{path.stem}.png", n)
-        try:
-            key = _hash(belongs(path))
-            whole = all(place.is_file() and place.stat().st_size for place in places)
-            if done.get(path.name) == key and whole:
+    with Store(output).locked("restores pictures into it"):
+        done = _done(output, settings)
+        places = {path: names(output / f"{path.stem}.png", n) for path in sources}
+        _check_foreign(output, done, places)
+        made, failed, rows = 0, 0, []
+        for path in sources:
+            try:
+                key = _hash(belongs(path))
+                answers = None if _is_made(places[path], done.get(path.name, []), key) else make(path)
+            except ValueError as error:
+                say(f"{error}: {path.name} is left out")
+                failed += 1
                 continue
-            if path.name not in done and (foreign := next((p for p in places if p.exists()), None)):
-                raise ValueError(f"{foreign} is there, and no earlier call made it: name another folder with --output")
-            row, answers = make(path, number_of(path))
-        except Unreadable as error:
-            say(f"{error}: {path.name} is left out")
-            failed += 1
-            continue
-        # Noted as ours first, as done last: whatever stops this in between, the answer is made again.
-        for note in (MAKING, key):
-            done[path.name] = note
-            files.write_text(output / RECORD, json.dumps({"settings": settings, "pictures": done}, indent=2))
-            if note == MAKING:
-                for place, pixels in zip(places, answers, strict=True):
+            if answers is not None:
+                # Noted as ours first, as done last: whatever stops this in between, the answer is made again.
+                _note(output, settings, done, path, [])
+                for place, pixels in zip(places[path], answers, strict=True):
                     picture_files.write(place, pixels)
-        made += 1
-        rows = [*rows, row][: contact_sheet.MOST_ROWS]
-    if rows:
-        picture_files.write(sheet_of(output), contact_sheet.sheet(rows))
-    shown = f"; {sheet_of(output)} shows them" if rows else ""
+                _note(output, settings, done, path, [key, *(_hash([place]) for place in places[path])])
+                made += 1
+            if len(rows) < contact_sheet.MOST_ROWS:
+                rows.append(show(path, answers or [decode(place) for place in places[path]]))
+        if rows:
+            picture_files.write(output / SHEET, contact_sheet.sheet(rows))
+    shown = f"; {output / SHEET} shows {'them' if len(rows) == len(sources) else len(rows)}" if rows else ""
     say(f"{output}: {made} of {len(sources)} pictures made now, {failed} left out{shown}")
     return failed
 
 
-def _done(output: Path, settings: dict[str, Any]) -> dict[str, str]:
-    """Picture -> hash of what its answers were made of. Raises ValueError for other settings."""
+def _is_made(places: list[Path], known: list[str], key: str) -> bool:
+    """Whether a picture's answers are there. Raises ValueError for files that are not what was made, and names that no
+    file can have."""
+    if any(map(_is_too_long, places)):
+        raise ValueError("its answers would have names that are too long")
+    there = [place.is_file() and place.stat().st_size > 0 for place in places]
+    for place, one, was in zip(places, there, known[1:], strict=False):  # nothing is known while they are being made
+        if one and _hash([place]) != was:
+            raise ValueError(f"{place} is not what was made (remove it to have it made anew)")
+    return known[:1] == [key] and all(there)
+
+
+def _is_too_long(place: Path) -> bool:
+    return len(os.fsencode(place.name)) > MOST_LETTERS
+
+
+def _note(output: Path, settings: dict[str, Any], done: dict[str, list[str]], path: Path, hashes: list[str]) -> None:
+    done[path.name] = hashes
+    files.write_text(output / RECORD, json.dumps({"settings": settings, "pictures": done}, indent=2))
+
+
+def _check_foreign(output: Path, done: dict[str, list[str]], places: dict[Path, list[Path]]) -> None:
+    """Raises ValueError for files with the names of answers, or of the contact sheet, that no earlier call made."""
+    ours = {place for path, several in places.items() if path.name in done for place in several}
+    wanted = [place for several in places.values() for place in several if place not in ours]
+    for place in (*wanted, *(() if done else (output / SHEET,))):
+        if not _is_too_long(place) and (place.exists() or place.is_symlink()):
+            raise ValueError(f"{place} is there, and no earlier call made it: name another folder with --output")
+
+
+def _done(output: Path, settings: dict[str, Any]) -> dict[str, list[str]]:
+    """Picture -> a hash of what its answers were made of, and one of each answer; nothing while they are being made.
+    Raises ValueError for other settings."""
     path = output / RECORD
     if not path.exists():
         return {}
@@ -108,7 +141,7 @@ def _done(output: Path, settings: dict[str, Any]) -> dict[str, str]:
         if not path.is_file():
             raise ValueError("it is no regular file")
         record = json.loads(path.read_text())
-        done = {str(name): str(key) for name, key in record["pictures"].items()}
+        done = {str(name): [str(key) for key in keys] for name, keys in record["pictures"].items()}
         same = record["settings"] == settings
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}): name another folder with --output") from None
@@ -123,5 +156,5 @@ def _hash(paths: Iterable[Path]) -> str:
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
-            raise Unreadable(f"{path} cannot be read: {error.strerror}") from None
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     return digest.hexdigest()[:16]

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from experiments import contact_sheet, picture_files, restore_folder, restoring
+from experiments import contact_sheet, picture_files, restoring
 from experiments.flags import say
 from experiments.progress import Steps
 from experiments.restore_flags import RestoreCommand
 from generative import noise
+from generative.degradations import grey
 from generative.image_to_image import ImageToImage
 from generative.papers.cascade import CascadeStage
 from generative.papers.palette import SIDES, Palette, Side, extended
@@ -42,11 +44,26 @@ class Wanted:
         return self.command.steps or model.steps
 
 
-def restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
-    """A row of the contact sheet, and the answers uint8 [H, W, C], of a picture; number: of its noise."""
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A picture as the model is given it."""
+
+    path: Path
+    number: int
+    """Of its noise."""
+    given: Tensor
+    """[C, h, w]"""
+    asked: dict[str, Any]
+    """What is asked of the model beside it."""
+    rounds: list[Side | None]
+    """Where it is continued, one time after the other; once [None] in tasks where it is not."""
+    original: Tensor | None
+
+
+def question(wanted: Wanted, path: Path, number: int) -> Question:
+    """Reads a picture and what belongs to it. Raises ValueError for what is no picture, or does not fit."""
     command, model = wanted.command, wanted.model
-    most = MOST_PIXELS // command.n
-    picture = picture_files.read(path, model, most)
+    picture = picture_files.read(path, model, MOST_PIXELS // command.n)
     if command.spoil:
         picture = _whole_blocks(path, picture, model.factor)
     original = picture if command.spoil else None
@@ -56,53 +73,63 @@ def restored(wanted: Wanted, path: Path, number: int) -> restore_folder.Answer:
     rounds: list[Side | None] = [None]
     if wanted.task == "uncrop" and not command.spoil:
         rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
-    sizes = [_size(model, given, rounds)]
-    for further in wanted.models[1:]:
-        sizes.append((sizes[-1][0] * further.factor, sizes[-1][1] * further.factor))
-    height, width = sizes[-1]
-    tile = wanted.models[-1].shape
-    if max(height, tile[1]) * max(width, tile[2]) > most:
-        raise ValueError(f"{path}: {command.n} x {width} x {height} are more than {MOST_PIXELS:,} pixels at once")
-    tiles = [_tiles(wanted, path, one, size) for one, size in zip(wanted.models, sizes, strict=True)]
-    steps = wanted.steps(model)
-    total, shown = steps * len(rounds) + sum(map(wanted.steps, wanted.models[1:])), None
-    with Steps(path.name, total) as progress:
+    return Question(path=path, number=number, given=given, asked=asked, rounds=rounds, original=original)
 
-        def drawn(one: ImageToImage, k: Tensor, before: int, number: int, **asked: Any) -> Tensor:
+
+def answers(wanted: Wanted, one: Question) -> list[np.ndarray]:
+    """What the models make of it, uint8 [H, W, C] each, with progress. Raises ValueError for more than fits memory."""
+    command, model = wanted.command, wanted.model
+    sizes = _sizes(wanted, one)
+    counts = [_tiles(wanted, one.path, made, size) for made, size in zip(wanted.models, sizes, strict=True)]
+    steps = [*[wanted.steps(model)] * len(one.rounds), *map(wanted.steps, wanted.models[1:])]
+    k, time = one.given.expand(command.n, *one.given.shape), 0
+    with Steps(one.path.name, sum(steps)) as progress:
+
+        def drawn(model: ImageToImage, tiles: int, **asked: Any) -> Tensor:
+            """The next of the models' calls."""
             draw = {
                 "steps": command.steps,
                 "sampler": command.sampler,
                 "schedule": wanted.schedule,
                 "overlap": command.overlap,
-                "chunk": min(one.chunk, command.n * tiles[wanted.models.index(one)]),
-                "callback": lambda step: progress.update(before + step["step"] + 1),
+                "chunk": min(model.chunk, command.n * tiles),
+                "callback": lambda step: progress.update(sum(steps[:time]) + step["step"] + 1),
             }
-            label = wanted.label if one.config.net.classes else None
-            return one.restore(k, seed=number, label=label, draw=draw, **asked).cpu()
+            label = wanted.label if model.config.net.classes else None
+            return model.restore(
+                k, seed=noise.mix(command.seed, time, one.number), label=label, draw=draw, **asked
+            ).cpu()
 
-        k = given.expand(command.n, *given.shape)
-        for time, side in enumerate(rounds):
+        for side in one.rounds:
+            asked = one.asked
             if side is not None:
                 k, hole = extended(k, side, _half(model, side))
                 asked = {"task": wanted.task, "mask": hole}
-            shown = k if shown is None else shown
-            k = drawn(model, k, time * steps, noise.mix(command.seed, time, number), **asked)
-        before = steps * len(rounds)
+            k, time = drawn(model, counts[0], **asked), time + 1
         levels = command.then_levels or (0.0,) * len(command.then)
-        for time, (further, level) in enumerate(zip(wanted.models[1:], levels, strict=True), len(rounds)):
+        for further, tiles, level in zip(wanted.models[1:], counts[1:], levels, strict=True):
             noisy = {"level": level} if isinstance(further, CascadeStage) else {}
-            k = drawn(further, k, before, noise.mix(command.seed, time, number), **noisy)
-            before += wanted.steps(further)
-    assert shown is not None
-    if "mask" in asked and (command.spoil or command.mask is not None):
-        shown = torch.where(asked["mask"], 128 if command.spoil else 255, shown)
-    row = contact_sheet.Row(
-        name=path.name,
-        given=picture_files.to_rgb(shown[0], model),
-        made=[picture_files.to_rgb(one, model) for one in k],
-        original=None if original is None else picture_files.to_rgb(original, model),
+            k, time = drawn(further, tiles, **noisy), time + 1
+    return [picture_files.to_bytes(made, model) for made in k]
+
+
+def row(wanted: Wanted, one: Question, made: list[np.ndarray]) -> contact_sheet.Row:
+    """Of the contact sheet: what a person gave, as the model was told it, and what was made of it."""
+    command, model = wanted.command, wanted.model
+    shown, side = one.given, one.rounds[0]
+    if side is not None:
+        shown, _ = extended(shown[None], side, _half(model, side))
+        shown = shown[0]
+    elif "mask" in one.asked:
+        shown = torch.where(one.asked["mask"], 128 if command.spoil else 255, shown)
+    elif wanted.task == "colorize":
+        shown = torch.from_numpy(grey(shown.numpy()))
+    return contact_sheet.Row(
+        name=one.path.name,
+        given=picture_files.to_rgb(shown, model),
+        made=[np.broadcast_to(pixels, (*pixels.shape[:2], 3)) for pixels in made],
+        original=None if one.original is None else picture_files.to_rgb(one.original, model),
     )
-    return row, [picture_files.to_bytes(one, model) for one in k]
 
 
 def _tiles(wanted: Wanted, path: Path, model: ImageToImage, size: tuple[int, int]) -> int:
@@ -119,12 +146,20 @@ def _half(model: ImageToImage, side: Side) -> int:
     return model.shape[2 if side in ("left", "right") else 1] // 2
 
 
-def _size(model: ImageToImage, given: Tensor, rounds: list[Side | None]) -> tuple[int, int]:
-    """Height and width of what is made in the end."""
-    height, width = given.shape[-2] * model.factor, given.shape[-1] * model.factor
-    height += sum(_half(model, side) for side in rounds if side in ("top", "bottom"))
-    width += sum(_half(model, side) for side in rounds if side in ("left", "right"))
-    return height, width
+def _sizes(wanted: Wanted, one: Question) -> list[tuple[int, int]]:
+    """Height and width of what each model makes. Raises ValueError for more pixels than are made at once."""
+    model, (height, width) = wanted.model, one.given.shape[-2:]
+    height += sum(_half(model, side) for side in one.rounds if side in ("top", "bottom"))
+    width += sum(_half(model, side) for side in one.rounds if side in ("left", "right"))
+    sizes = []
+    for model in wanted.models:
+        height, width = height * model.factor, width * model.factor
+        sizes.append((height, width))
+    tile = wanted.models[-1].shape
+    if wanted.command.n * max(height, tile[1]) * max(width, tile[2]) > MOST_PIXELS:
+        many = f"{wanted.command.n} x {width} x {height}"
+        raise ValueError(f"{one.path}: {many} are more than {MOST_PIXELS:,} pixels at once")
+    return sizes
 
 
 def _whole_blocks(path: Path, picture: Tensor, factor: int) -> Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 import generative
 from experiments import contact_sheet
 from generative import noise
-from generative.checkpoint import pack
+from generative.checkpoint import Store, pack
 from generative.papers.palette import Palette
 from generative.schedules import linear_betas
 
@@ -79,22 +79,19 @@ def test_what_was_enlarged_is_enlarged_further(restorers, tandem, tmp_path) -> N
 
 
 def test_several_answers_differ_and_do_not_depend_on_their_number(restorers, tandem, tmp_path) -> None:
-    source = picture(tmp_path / "in.png", 4, 4)
+    source = picture(tmp_path / "in" / "in.png", 4, 4)
     assert tandem("restore", restorers["sr3-photos64"], source, "-o", tmp_path / "a.png", "-n", 3)[0] == 0
     answers = [opened(tmp_path / f"a-{i}.png") for i in (1, 2, 3)]
     assert all(answer.shape == (16, 16, 3) for answer in answers)
     assert not np.array_equal(answers[0], answers[1])
     assert (tmp_path / "a-sheet.png").is_file()
+    picture(tmp_path / "in" / "another.png", 3, 5)
     for name, n in (("one", 1), ("two", 2)):
-        args = ["restore", restorers["sr3-photos64"], tmp_path, "-o", tmp_path / "folders" / name, "-n", n]
+        args = ["restore", restorers["sr3-photos64"], tmp_path / "in", "-o", tmp_path / "folders" / name, "-n", n]
         assert tandem(*args)[0] == 0
-    for name in ("a-1", "in"):  # the second of two pictures is no other for having more answers
-        assert (
-            np.abs(
-                opened(tmp_path / "folders/one" / f"{name}.png") - opened(tmp_path / "folders/two" / f"{name}-1.png")
-            ).max()
-            <= 1
-        )
+    for name in ("another", "in"):  # the second of two pictures is no other for having more answers
+        one, two = (opened(tmp_path / "folders" / file) for file in (f"one/{name}.png", f"two/{name}-1.png"))
+        assert np.abs(one.astype(int) - two).max() <= 1
 
 
 def test_known_pixels_stay_and_the_hole_is_filled(restorers, tandem, tmp_path) -> None:
@@ -197,22 +194,33 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
     out = tmp_path / "v1.2"
     args = ["restore", restorers["sr3-photos64"], tmp_path / "in", "-o", out]
     status, said, err = tandem(*args)
-    assert status == 0, err
+    assert (status, err) == (1, f"tandem: 1 of the 4 pictures in {tmp_path / 'in'} could not be restored\n")
     assert "cannot be read as a picture: no picture of a known format: broken.png is left out" in said
     assert "3 of 4 pictures made now, 1 left out" in said
-    assert sorted(p.name for p in out.iterdir()) == ["0.png", "1.png", "2.png", "restore.json"]
-    assert (tmp_path / "v1.2-sheet.png").is_file()
+    made = [".lock", "0.png", "1.png", "2.png", "restore-sheet.png", "restore.json"]
+    assert sorted(p.name for p in out.iterdir()) == made
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "v1.2"]
     first = opened(out / "1.png")
     assert first.shape == (20, 20, 3)
     (out / "1.png").unlink()
     (out / "2.png").write_bytes(b"")  # as a killed process without renaming would leave it
     picture(tmp_path / "in" / "a new one.png", 4, 4)  # changes nobody's noise
+    (tmp_path / "in" / "broken.png").unlink()
     status, said, _ = tandem(*args)
-    assert (status, "3 of 5 pictures made now" in said) == (0, True)
+    assert (status, "3 of 4 pictures made now" in said) == (0, True)
     assert np.array_equal(opened(out / "1.png"), first)
+    sheet = contact_sheet.HEAD + 4 * (contact_sheet.BOX + contact_sheet.NAME + contact_sheet.GAP)
+    assert len(opened(out / "restore-sheet.png")) == sheet  # also of what is there already
     (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "0.png").read_bytes())
-    assert "1 of 5 pictures made now" in tandem(*args)[1]  # it is another picture now
+    assert "1 of 4 pictures made now" in tandem(*args)[1]  # it is another picture now
     assert opened(out / "1.png").shape == opened(out / "0.png").shape
+    theirs = picture(out / "2.png", 3, 3).read_bytes()  # somebody went on with it
+    status, said, _ = tandem(*args)
+    assert (status, f"{out / '2.png'} is not what was made (remove it" in said) == (1, True)
+    assert (out / "2.png").read_bytes() == theirs
+    with Store(out).locked():
+        status, _, err = tandem(*args)
+    assert (status, err) == (2, f"tandem: {out} is in use: another process restores pictures into it\n")
     status, _, err = tandem(*args, "--seed", 1)
     assert (status, "holds pictures that other settings made" in err) == (2, True)
     (out / "restore.json").write_text("{")
@@ -257,8 +265,39 @@ def test_a_folder_takes_nobody_elses_files_for_its_own(restorers, tandem, tmp_pa
         assert (status, says in err, err.count("\n")) == (2, True, 1), err
         assert theirs.read_bytes() == before
     assert sorted(p.name for p in source.iterdir()) == ["a.png", "sheet.png"]
-    assert tandem("restore", run, source, "-o", tmp_path / "new")[0] == 0
+    args = ["restore", run, source, "-o", tmp_path / "new"]
+    picture(tmp_path / "new" / "restore-sheet.png", 3, 3)
+    status, _, err = tandem(*args)
+    assert (status, "restore-sheet.png is there, and no earlier call made it" in err) == (2, True)
+    (tmp_path / "new" / "restore-sheet.png").unlink()
+    picture(tmp_path / "new" / "sheet.png", 3, 3)  # the name of the last picture's answer
+    assert "sheet.png is there, and no" in tandem(*args)[2]
+    assert not (tmp_path / "new" / "a.png").exists()
+    (tmp_path / "new" / "sheet.png").unlink()
+    assert tandem(*args)[0] == 0
     assert opened(tmp_path / "new" / "sheet.png").shape == (16, 16, 3)  # an answer, not the contact sheet
+    status, said, err = tandem("restore", run, tmp_path / "new", "-o", tmp_path / "again")
+    assert "2 of 2 pictures made now" in said, err  # without the contact sheet
+    picture(source / "restore-sheet.png", 4, 4)
+    status, _, err = tandem("restore", run, source, "-o", tmp_path / "third")
+    assert (status, "restore-sheet.png and the contact sheet in" in err, err.count("\n")) == (2, True, 1)
+
+
+def test_names_that_leave_no_room_are_left_out(restorers, tandem, tmp_path) -> None:
+    for name in ("a" * 251, "b" * 248, "c"):
+        picture(tmp_path / "in" / f"{name}.png", 4, 4)
+    status, said, err = tandem("restore", restorers["sr3-photos64"], tmp_path / "in", "-n", 2, "-o", tmp_path / "out")
+    assert (status, "3 of 3 pictures could not" in err, "names that are too long" in said) == (1, False, True), err
+    assert sorted(path.name[0] for path in (tmp_path / "out").glob("?*-1.png")) == ["b", "c"]
+
+
+def test_a_picture_in_colour_is_shown_as_the_model_was_told_it(restorers, tandem, tmp_path) -> None:
+    source = picture(tmp_path / "in.png", 16, 16)
+    args = ["restore", restorers["palette-all64"], source, "--task", "colorize", "-o", tmp_path / "out.png"]
+    assert tandem(*args)[0] == 0
+    sheet = opened(tmp_path / "out-sheet.png").astype(int)
+    given = sheet[:, : contact_sheet.GAP + contact_sheet.BOX]
+    assert (np.ptp(given, axis=-1).max(), np.ptp(opened(source).astype(int), axis=-1).max() > 100) == (0, True)
 
 
 def test_a_wrong_flag_is_no_unreadable_picture(restorers, tandem, tmp_path) -> None:
