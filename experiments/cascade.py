@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.reading import reading
 from experiments import files, sweep_schedule
+from experiments.kept import kept
 from experiments.progress import Steps
 from experiments.restoring import check_level
 from generative import noise
 from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage, check_fits, check_truncated, continued, stop_of, unfinished
+from generative.samplers import Callback
 from generative.schedules import ScheduleConfig, make
 
 BLOCK = 64
@@ -127,9 +129,17 @@ def draw(
             blocks = []
             for first in range(0, n, BLOCK):
                 many = min(BLOCK, n - first)
+
+                def tell(at: dict[str, Any], first: int = first, many: int = many, steps: int = stage.steps) -> None:
+                    progress.update(first + many * (at["step"] + 1) / steps)
+
                 given = drawn[-1][first : first + many] if drawn else None
-                options = {**settings, "first": first, "label": labels_of(model, first, many, label)}
-                blocks.append(_kept(place, model, stage, many, given, options))
+                label_of = labels_of(model, first, many, label)
+                make = partial(
+                    _made, model, stage, many, given, **settings, first=first, label=label_of, callback=tell
+                )  # fmt: skip
+                kind = np.float32 if given is None and end is not None else np.uint8
+                blocks.append(kept(place / f"{first:012d}.npz", (many, *model.shape), make, kind))
                 progress.update(first + many)
         drawn.append(torch.cat(blocks))
     return drawn
@@ -142,33 +152,13 @@ def labels_of(model: PictureModel, first: int, n: int, label: int | None) -> Ten
     return torch.arange(first, first + n) % classes if label is None else torch.full((n,), label)
 
 
-def _kept(
-    place: Path, model: PictureModel, stage: Stage, n: int, given: Tensor | None, options: dict[str, Any]
-) -> Tensor:
-    """n pictures of a stage: from their file, or drawn and kept. options: of `_made`."""
-    path = place / f"{options['first']:012d}.npz"
-    kind = np.float32 if given is None and "end" in options else np.uint8
-    if path.exists():
-        with reading(path, "pictures of a stage (remove it to have them drawn anew)"):
-            with np.load(path, allow_pickle=False) as file:
-                found = file["pictures"]
-            if found.dtype != kind or found.shape[1:] != tuple(model.shape):
-                raise ValueError(f"it holds other pictures than {tuple(model.shape)}")
-        if len(found) >= n:
-            return torch.from_numpy(found[:n])
-    made = _made(model, stage, n, given, **options).cpu()
-    with files.whole(path) as temporary:
-        np.savez_compressed(temporary, pictures=made.numpy())
-    return made
-
-
 def _made(
     model: PictureModel, stage: Stage, n: int, given: Tensor | None, *, seed: int, first: int, label: Tensor | None,
-    end: float | None = None, base: PictureModel | None = None,
+    end: float | None = None, base: PictureModel | None = None, callback: Callback,
 ) -> Tensor:  # fmt: skip
     """Pictures of a stage. given: what the one before made, of which it is the first if None; end, base: where the base
-    stops, of a base or the stage after it."""
-    how: dict[str, Any] = {"steps": stage.steps, "sampler": stage.sampler}
+    stops, of a base or the stage after it; callback: of the sampler."""
+    how: dict[str, Any] = {"steps": stage.steps, "sampler": stage.sampler, "callback": callback}
     which: dict[str, Any] = {"seed": seed, "first": first}
     if given is None:
         if end is not None:

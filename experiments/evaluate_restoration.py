@@ -2,19 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
 
 import generative
-from agents.reading import reading
-from experiments import files, flags, restoration_page, restoring, simple_methods, sweep_schedule
+from experiments import flags, restoration_page, restoring, simple_methods, sweep_schedule
 from experiments.data import load_set
+from experiments.kept import kept
 from experiments.restoration_judge import FLOOR, Asked, Judge
 from generative import config as configs
 from generative import loading, noise, schedules, watch
@@ -99,8 +99,9 @@ def eval_command(args: list[str]) -> int:
         raise ValueError(f"{images.name} has pictures {images.shape}, the model was trained on {first.shape}")
     asked = _ask(command, images, first, task)
     real = images if command.reference == "test" else load_set(config.data, "train")
+    known, names = watch.chosen(real, command.reference_images), real.groups()
     judge = Judge(
-        asked, real.batch(watch.chosen(real, command.reference_images))["x"], first.num_levels,
+        asked, real.batch(known)["x"], [names[i] for i in known.tolist()], first.num_levels,
         pick_device(command.device), split=command.reference, features=command.features,
         perceptual=command.perceptual, classifier=command.classifier,
     )  # fmt: skip
@@ -180,36 +181,34 @@ def _task(command: RestorationEvalCommand, models: dict[str, ImageToImage]) -> s
 
 def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: ImageToImage, asked: Asked) -> Tensor:
     """uint8 [k, N, C, H, W]; of the answers after the first, pictures beyond `answers_images` are 0. What an earlier
-    call left is read."""
-    draw = {
-        "steps": command.steps or model.steps,
-        "sampler": command.sampler or model.sampler,
-        "schedule": _schedule(command),
-    }
-    said = {**draw, "schedule": None if command.schedule is None else command.schedule.read_text()}
-    words = model.fingerprint(), asked.task, command.level, said, command.seed, command.answers, command.answers_images
-    parts = [asked.given, asked.label, *([] if asked.mask is None else [asked.mask])]
-    data = b"".join(part.numpy().tobytes() for part in parts)
-    key = hashlib.sha256(repr(words).encode() + data).hexdigest()[:16]
-    path = folder / f"{name.replace('/', '-')}-{key}.npz"
-    shape = command.answers, *asked.originals.shape
-    if path.exists():
-        with reading(path, "answers (remove it to have them made anew)"), np.load(path, allow_pickle=False) as file:
-            found = file["pictures"]
-            if found.dtype != np.uint8 or found.shape != shape:
-                raise ValueError(f"it holds other answers than {shape}")
-        return torch.from_numpy(found)
-    made, some = torch.zeros(shape, dtype=torch.uint8), min(command.answers_images, len(asked.originals))
-    for k in range(command.answers):
-        rows = slice(0, None if k == 0 else some)
-        mask = None if asked.mask is None else asked.mask[rows]
-        options: dict[str, Any] = {"label": asked.label[rows], "level": command.level, "draw": draw, "what": name}
-        seed = noise.mix(command.seed, k)
-        made[k, rows] = restoring.answers(model, asked.task, asked.given[rows], mask, seed=seed, **options)
+    call left is read, and all is kept as soon as it is drawn."""
+    how: dict[str, Any] = {"steps": command.steps or model.steps, "sampler": command.sampler or model.sampler}
+    schedule = None if command.schedule is None else command.schedule.read_text()
+    words = model.fingerprint(), asked.task, command.level, how, schedule
+    made = torch.zeros((command.answers, *asked.originals.shape), dtype=torch.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    with files.whole(path) as temporary:
-        np.savez_compressed(temporary, pictures=made.numpy())
+    for k in range(command.answers):
+        some, seed = slice(0, None if k == 0 else command.answers_images), noise.mix(command.seed, k)
+        given, label, mask = asked.given[some], asked.label[some], None if asked.mask is None else asked.mask[some]
+        keep = _keeper(folder / f"{name.replace('/', '-')}-{k + 1}", (*words, seed), (given, label, mask), model.shape)
+        options: dict[str, Any] = {"label": label, "level": command.level, "what": name, "keep": keep}
+        draw = {**how, "schedule": _schedule(command)}
+        made[k, some] = restoring.answers(model, asked.task, given, mask, seed=seed, draw=draw, **options)
     return made
+
+
+def _keeper(
+    stem: Path, words: tuple[Any, ...], parts: tuple[Tensor | None, ...], shape: tuple[int, ...]
+) -> restoring.Keep:
+    """What keeps answers at `stem`-KEY.npz. words, parts [N, ...]: all that decides them."""
+
+    def keep(first: int, make: Callable[[], Tensor]) -> Tensor:
+        rows = [part[first : first + restoring.AT_ONCE] for part in parts if part is not None]
+        data = b"".join(part.numpy().tobytes() for part in rows)
+        key = hashlib.sha256(repr((*words, first)).encode() + data).hexdigest()[:16]
+        return kept(stem.with_name(f"{stem.name}-{key}.npz"), (len(rows[0]), *shape), make)
+
+    return keep
 
 
 def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage, task: str) -> Asked:

@@ -1,11 +1,10 @@
 """What restored pictures are given, and what networks say of the answers beside the originals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from generative.metrics import fid, lpips, pictures, restoration
 from generative.metrics.bits import mean_and_se
 from generative.metrics.classifier import EfficientNetLite0, FromFile, efficientnet_lite0
 from generative.metrics.features import to_bytes
+from generative.metrics.kid import Kid, kid
 
 FLOOR = "originals (floor)"
 SMALLEST_SSIM, SMALLEST_LPIPS = 12, 31
@@ -50,8 +50,8 @@ class Scores:
     ssim: tuple[float, float] | None
     consistency: tuple[float, float] | None
     lpips: tuple[float, float] | None
-    kid_blocks: tuple[float, ...]
-    """KID against real pictures, in blocks that hold the same pictures for every method."""
+    kid: tuple[float, float]
+    """Against real pictures."""
     fid: float
     """Against the same."""
     distance: tuple[float, float] | None
@@ -65,19 +65,37 @@ class Scores:
     of the one answer of a method that has one, for the same pictures."""
     lpips_between: tuple[float, float] | None = None
     ssim_between: tuple[float, float] | None = None
-
-    @property
-    def kid(self) -> tuple[float, float]:
-        return blocks_mean(self.kid_blocks)
-
-    def kid_minus(self, other: "Scores") -> tuple[float, float]:
-        """The difference of two methods' KIDs, from the differences of their blocks."""
-        return blocks_mean([a - b for a, b in zip(self.kid_blocks, other.kid_blocks, strict=True)])
+    details: "Details" = field(repr=False)
 
 
-def blocks_mean(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error of blocks."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What differences between methods are made of, which know that all answer the same pictures."""
+
+    groups: Sequence[str]
+    kid: Kid
+    each: dict[str, Tensor]
+    """Measure -> its value for each picture [N]."""
+
+
+def difference(one: Scores, other: Scores, measure: str) -> tuple[float, float] | None:
+    """One method's measure minus another's, and the standard error of that; None where one of them has it not."""
+    mine, theirs = one.details, other.details
+    if measure == "kid":
+        gap = mine.kid.minus(theirs.kid)
+        return gap.value, gap.se
+    if measure not in mine.each or measure not in theirs.each:
+        return None
+    return mean_and_se(mine.each[measure] - theirs.each[measure], mine.groups)
+
+
+def ratio(one: Scores, other: Scores, measure: str) -> tuple[float, float] | None:
+    """One method's mean over another's, and its standard error to first order, as of a ratio of sums over groups."""
+    mine, theirs = one.details.each.get(measure), other.details.each.get(measure)
+    if mine is None or theirs is None or float(theirs.mean()) == 0:
+        return None
+    found = float(mine.mean() / theirs.mean())
+    return found, mean_and_se(mine - found * theirs, one.details.groups)[1] / float(theirs.mean())
 
 
 class Judge:
@@ -87,6 +105,7 @@ class Judge:
         self,
         asked: Asked,
         reference: Tensor,
+        reference_groups: Sequence[str],
         num_levels: int,
         device: str,
         *,
@@ -95,9 +114,10 @@ class Judge:
         perceptual: bool,
         classifier: str,
     ) -> None:
-        """reference: real pictures, for KID and FID; split: what they are from; features, classifier: name or file of a
-        network; perceptual: whether LPIPS is measured."""
+        """reference, reference_groups: real pictures, for KID and FID, and what each is from; split: of which they are;
+        features, classifier: name or file of a network; perceptual: whether LPIPS is measured."""
         self.asked, self.num_levels, self.device, self.split = asked, num_levels, device, split
+        self.reference_groups = reference_groups
         self.net = network(features, device)
         self.perceptual: lpips.LPIPS | None = None
         self.classifier: EfficientNetLite0 | FromFile | None = None
@@ -120,16 +140,18 @@ class Judge:
         features = self.features if name == FLOOR else self._features(name, made)
         logits, other = self._logits(made), name == FLOOR
         found: dict[str, Any] = {"psnr": None, "ssim": None, "consistency": None, "lpips": None, "distance": None}
+        each: dict[str, Tensor] = {}
         if not other:
             mask = torch.ones_like(made[:, :1]) if asked.mask is None else asked.mask
-            found["psnr"] = self._mean(restoration.hidden_psnr(made, asked.originals, mask, levels).clamp_max(100))
+            each["psnr"] = restoration.hidden_psnr(made, asked.originals, mask, levels).clamp_max(100)
             if min(made.shape[2:]) >= SMALLEST_SSIM:
-                found["ssim"] = self._mean(pictures.ssim(made, asked.originals, levels))
+                each["ssim"] = pictures.ssim(made, asked.originals, levels)
             if made.shape[2:] != asked.given.shape[2:]:
-                found["consistency"] = self._mean(1e5 * restoration.consistency(made, asked.given, levels))
+                each["consistency"] = 1e5 * restoration.consistency(made, asked.given, levels)
             if self.perceptual is not None:
-                found["lpips"] = self._mean(lpips.distance(self.perceptual, made, asked.originals, num_levels=levels))
-            found["distance"] = self._mean(restoration.perceptual_distance(features, self.features))
+                each["lpips"] = lpips.distance(self.perceptual, made, asked.originals, num_levels=levels)
+            each["distance"] = restoration.perceptual_distance(features, self.features)
+            found |= {measure: self._mean(values) for measure, values in each.items()}
         agreement = accuracy = score = None
         if logits is not None and self.logits is not None:
             score = restoration.inception_score(logits)
@@ -137,11 +159,11 @@ class Judge:
                 accuracy = self._mean((logits.argmax(1) == asked.label).double())
             if not other:
                 agreement = self._mean(restoration.agreement(logits, self.logits))
+        estimate = kid(features, self.reference, asked.groups, self.reference_groups)
         return Scores(
-            name=name, kid_blocks=tuple(fid.kid_blocks(features, self.reference).tolist()),
-            fid=fid.fid(features, self.reference), **found, agreement=agreement, accuracy=accuracy,
-            inception_score=score,
-            **self._several(several),
+            name=name, kid=(estimate.value, estimate.se), fid=fid.fid(features, self.reference), **found,
+            agreement=agreement, accuracy=accuracy, inception_score=score, **self._several(several),
+            details=Details(groups=asked.groups, kid=estimate, each=each),
         )  # fmt: skip
 
     def _several(self, answers: Tensor | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What came out of restoring pictures, as a page: a table, and a contact sheet."""
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from experiments import contact_sheet, files, tables
 from experiments.flags import say
 from experiments.pictures import to_rgb
-from experiments.restoration_judge import Asked, Judge, Scores
+from experiments.restoration_judge import Asked, Judge, Scores, difference, ratio
 from generative.metrics.statistics import describe
 
 SHOWN = 10
@@ -33,6 +34,9 @@ MEASURES = {
     "ssim_between": ("MS-SSIM between answers", 3),
 }
 """Measure -> heading, digits."""
+COMPARED = {"kid": 5, "lpips": 4, "psnr": 2}
+"""Measures of which differences are shown -> digits."""
+RATIO = "consistency, ratio"
 
 
 def _cell(value: Any, digits: int) -> str:
@@ -41,7 +45,7 @@ def _cell(value: Any, digits: int) -> str:
     if isinstance(value, (int, float)):
         return f"{value:.{digits}f}"
     mean, se = value
-    return f"{mean:.{digits}f} ± {1.96 * se:.{digits}f}"
+    return f"{mean:.{digits}f}" + (f" ± {1.96 * se:.{digits}f}" if math.isfinite(se) else "")
 
 
 def table(rows: list[Scores]) -> list[list[str]]:
@@ -52,6 +56,33 @@ def table(rows: list[Scores]) -> list[list[str]]:
         ["", *(MEASURES[name][0] for name in shown)],
         *([row.name, *line] for row, line in zip(rows, lines, strict=True)),
     ]
+
+
+def differences(rows: list[Scores]) -> list[list[str]]:
+    """The head and a line for each method but the first: the first's measures minus that one's, and how many times its
+    consistency error is as large."""
+    first, *rest = rows
+    lines = [
+        [f"minus {row.name}", *(_cell(difference(first, row, name), digits) for name, digits in COMPARED.items()),
+         _cell(ratio(first, row, "consistency"), 2)]
+        for row in rest
+    ]  # fmt: skip
+    head = ["", *(MEASURES[name][0] for name in COMPARED), RATIO]
+    shown = [0, *(i for i in range(1, len(head)) if any(line[i] != "-" for line in lines))]
+    return [[line[i] for i in shown] for line in (head, *lines)]
+
+
+def _plain(row: Scores) -> dict[str, Any]:
+    """As JSON: without what single pictures have, and None for what is no number."""
+    told = {key.name: getattr(row, key.name) for key in fields(row) if key.name != "details"}
+    return {
+        name: [_known(one) for one in value] if isinstance(value, tuple) else _known(value)
+        for name, value in told.items()
+    }
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sheet(asked: Asked, made: dict[str, Tensor], num_levels: int) -> np.ndarray:
@@ -77,13 +108,11 @@ def write(
     given; made: uint8 [N, C, H, W] of each method; several: how many answers there are, for how many pictures."""
     from experiments.tracking import write_png  # imports TensorBoard
 
-    asked, lines = judge.asked, table(rows)
-    first, *rest = rows
-    gaps = [f"{first.name} minus {row.name}: {_cell(first.kid_minus(row), 5)}" for row in rest]
+    asked, lines, gaps = judge.asked, table(rows), differences(rows)
     classes = "" if judge.classifier is None else f"; classes: {judge.classifier.describe()}"
     title = (
         f"{asked.task}: {len(asked.originals):,} test pictures of {len(set(asked.groups)):,} groups, mean ± 1.96 "
-        "standard errors over groups (KID: over blocks)"
+        "standard errors over groups"
     )
     others = "of other groups" if judge.split == "train" else "which may hold originals"
     answers, some = several
@@ -93,17 +122,19 @@ def write(
     )
     about = (
         f"{title}. KID and FID are against {len(judge.reference):,} pictures of the {judge.split} split, {others}, and "
-        f"so are those of the originals, which nothing can be much below. {describe(judge.net)}{classes}. PSNR is over "
+        f"so are those of the originals, which nothing can be much below; KID is over pairs of pictures of different "
+        f"groups. {describe(judge.net)}{classes}. PSNR is over "
         f"the pixels that were to be made.{mean if answers > 1 else ''}"
     )
     text = (
-        f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\nDifferences of KID, from blocks that "
-        f"hold the same pictures: {'; '.join(gaps)}.\n\n`{command}`; sheet.png shows some.\n"
+        f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\nWhat the first has more than the "
+        f"others, picture by picture ({RATIO}: how many times as much):\n\n{tables.markdown(gaps[0], gaps[1:])}\n"
+        f"`{command}`; sheet.png shows some.\n"
     )
     files.write_text(output / "restoration.md", text)
-    files.write_text(output / "restoration.json", json.dumps([asdict(row) for row in rows], indent=2))
+    files.write_text(output / "restoration.json", json.dumps([_plain(row) for row in rows], indent=2))
     write_png(output / "sheet.png", sheet(asked, made, judge.num_levels))
     head, *body = [list(column) for column in zip(*lines, strict=True)]  # a column for each method
     tables.show(title, head, body)
-    say("\n".join(f"KID of {gap}" for gap in gaps))
+    tables.show(f"{rows[0].name} minus the others ({RATIO}: over them)", gaps[0], gaps[1:])
     say(f"{output / 'restoration.md'}, restoration.json and sheet.png beside it")

@@ -1,7 +1,9 @@
 """What the commands about models of pictures given pictures share: their tasks, what is done to intact pictures, and
 answers in parts."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from generative.papers.cascade import CascadeStage
 from generative.papers.palette import MASKED, Palette, degrade
 from generative.papers.sr3 import reduced
 
+Keep: TypeAlias = Callable[[int, Callable[[], Tensor]], Tensor]
 AT_ONCE = 64
 """Pictures that are drawn together; none depends on it."""
 
@@ -72,20 +75,28 @@ def answers(
     seed: int,
     draw: dict[str, Any],
     what: str,
+    keep: Keep = lambda first, make: make(),
 ) -> Tensor:
     """An answer for each picture, uint8 [N, C, H, W], with progress. Number i depends on (seed, i) and its picture.
 
-    Args: label: [N], for a class-conditional model; level: of a stage of a cascade; draw: options of `draw`.
+    Args: label: [N], for a class-conditional model; level: of a stage of a cascade; draw: options of `draw`; keep: is
+        asked for every AT_ONCE answers, with the number of the first and what makes them.
     """
-    made = []
+    made, steps = [], draw.get("steps") or model.steps
     with Steps(what, len(given)) as progress:
         for first in range(0, len(given), AT_ONCE):
             rows = slice(first, first + AT_ONCE)
-            options: dict[str, Any] = {"label": label[rows] if model.config.net.classes else None}
+            told: dict[str, Any] = {"label": label[rows] if model.config.net.classes else None}
             if isinstance(model, Palette):
-                options |= {"task": task, "mask": None if mask is None else mask[rows, 0]}
+                told |= {"task": task, "mask": None if mask is None else mask[rows, 0]}
             elif isinstance(model, CascadeStage):
-                options["level"] = level
-            made.append(model.restore(given[rows], seed=seed, first=first, draw=draw, **options).cpu())
+                told["level"] = level
+
+            def tell(at: dict[str, Any], first: int = first, many: int = len(given[rows])) -> None:
+                progress.update(first + many * (at["step"] + 1) / steps)
+
+            how = {**draw, "callback": tell}
+            make = partial(model.restore, given[rows], seed=seed, first=first, draw=how, **told)
+            made.append(keep(first, make).cpu())
             progress.update(sum(map(len, made)))
     return torch.cat(made)

@@ -6,7 +6,9 @@ The pictures of the stages before are drawn once and kept; the last stage enlarg
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -17,13 +19,15 @@ from experiments.data import load_set
 from experiments.flags import say
 from experiments.pictures import grid
 from experiments.progress import Steps
-from experiments.restoration_judge import blocks_mean
 from experiments.sample_quality import features_of, known_features, network
 from generative import config as configs
 from generative import watch
 from generative.config import Device
+from generative.data import ImageSet
 from generative.metrics import fid, restoration
 from generative.metrics.accuracy_score import accuracy_score
+from generative.metrics.features import Features
+from generative.metrics.kid import Kid, kid
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage
@@ -77,8 +81,8 @@ class Row:
     """One level."""
 
     level: float
-    kid_blocks: tuple[float, ...]
-    """KID against real pictures, in blocks that hold the pictures with the same numbers at every level."""
+    kid: Kid
+    """Against real pictures."""
     fid: float
     consistency: float | None
     """Mean square of the difference between reduced pictures and what they were made of, in 1e-5; None where that
@@ -86,13 +90,9 @@ class Row:
     accuracy_scores: dict[str, tuple[float, ...]]
     """Classification accuracy score, "top-1" and of more than five classes "top-5": of each classifier."""
 
-    @property
-    def kid(self) -> float:
-        return blocks_mean(self.kid_blocks)[0]
-
-    @property
-    def kid_se(self) -> float:
-        return blocks_mean(self.kid_blocks)[1]
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**asdict(self), "kid": self.kid.value, "kid_se": self.kid.se}
 
 
 def command(args: list[str]) -> int:
@@ -113,9 +113,9 @@ def command(args: list[str]) -> int:
     config = configs.from_json(last.meta["config"])
     test, train = load_set(config.data, "test"), load_set(config.data, "train")
     net = network(asked.features, pick_device(asked.device))
-    real = test.batch(watch.chosen(test, REAL))
-    known = train.batch(watch.chosen(train, asked.samples))
-    judged = _Judge(net, real, last, asked)
+    real, real_groups = _pictures(test, REAL)
+    known, known_groups = _pictures(train, asked.samples)
+    judged = _Judge(net, real, real_groups, last, asked)
     rows, shown = [], []
     for level in asked.levels:
         store = asked.output / "stages"
@@ -124,11 +124,17 @@ def command(args: list[str]) -> int:
         row = judged.row(level, made, None if asked.truncated else given, labels)
         rows.append(row)
         shown.append(made[:COLUMNS])
-        say(f"level {level:g}: KID {row.kid:.5f} ± {row.kid_se:.5f}, FID {row.fid:.2f}")
-    floor = judged.row(-1.0, known["x"], None, known["label"])
+        say(f"level {level:g}: KID {row.kid.value:.5f} ± {row.kid.se:.5f}, FID {row.fid:.2f}")
+    floor = judged.row(-1.0, known["x"], None, known["label"], known_groups)
     against = f"{describe(net)}, against {len(real['x']):,} test pictures of {test.name}"
     _write(asked, last, rows, floor, against, shown, None if asked.truncated else given[:COLUMNS])
     return 0
+
+
+def _pictures(images: ImageSet, most: int) -> tuple[dict[str, Tensor], list[str]]:
+    """At most so many pictures, evenly spread, and what each is from."""
+    chosen, groups = watch.chosen(images, most), images.groups()
+    return images.batch(chosen), [groups[i] for i in chosen.tolist()]
 
 
 def _check(asked: AugLevelCommand) -> None:
@@ -162,18 +168,25 @@ def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) ->
 class _Judge:
     """Scores pictures against real ones."""
 
-    def __init__(self, net, real: dict[str, Tensor], last: CascadeStage, asked: AugLevelCommand) -> None:
+    def __init__(
+        self, net: Features, real: dict[str, Tensor], groups: list[str], last: CascadeStage, asked: AugLevelCommand
+    ) -> None:
+        """groups: what each real picture is from."""
+        self.groups = groups
         self.net, self.real, self.num_levels, self.device = net, real, last.num_levels, pick_device(asked.device)
         self.classes, self.classifiers = last.config.net.classes, asked.classifiers
         self.features = known_features(net, real["x"], last.num_levels, "real pictures")
 
-    def row(self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None) -> Row:
+    def row(
+        self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None, groups: list[str] | None = None
+    ) -> Row:
+        """groups: what each of the pictures is from; each is drawn on its own if None."""
         features = features_of(self.net, made, self.num_levels, "pictures")
-        blocks = tuple(fid.kid_blocks(features, self.features).tolist())
+        estimate = kid(features, self.features, groups or [str(i) for i in range(len(made))], self.groups)
         scores = self._accuracy(made, labels) if self.classes and self.classifiers and labels is not None else {}
         missed = None if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
         found = fid.fid(features, self.features)
-        return Row(level=level, kid_blocks=blocks, fid=found, consistency=missed, accuracy_scores=scores)
+        return Row(level=level, kid=estimate, fid=found, consistency=missed, accuracy_scores=scores)
 
     def _accuracy(self, made: Tensor, labels: Tensor) -> dict[str, tuple[float, ...]]:
         top, found = (1, 5) if self.classes > 5 else (1,), []
@@ -196,27 +209,27 @@ def _write(
     head = ["level s", "KID", "FID", "consistency, 1e-5", *(f"accuracy score, {k}" for k in rows[0].accuracy_scores)]
     lines = [_line(f"{row.level:g}", row) for row in rows]
     lines.append(_line("real training pictures", floor))
-    best = min(rows, key=lambda row: row.kid)
+    best = min(rows, key=lambda row: row.kid.value)
     none = min(rows, key=lambda row: row.level)
-    gap, se = blocks_mean([b - a for a, b in zip(best.kid_blocks, none.kid_blocks, strict=True)])
-    verdict = f"The lowest KID of these levels is at s = {best.level:g}: {best.kid:.5f}"
+    gap = none.kid.minus(best.kid)
+    verdict = f"The lowest KID of these levels is at s = {best.level:g}: {best.kid.value:.5f}"
     if best is none:
         verdict += ", where there is least noise: more of it does not help."
     else:
         verdict += (
-            f", against {none.kid:.5f} at s = {none.level:g}: {gap:.5f} ± {se:.5f} (standard error over blocks of the "
-            f"same pictures; the best of {len(rows)} levels was chosen on these very pictures)."
+            f", against {none.kid.value:.5f} at s = {none.level:g}: {gap.value:.5f} ± {gap.se:.5f} (standard error; "
+            f"pictures with the same numbers are paired; the best of {len(rows)} levels was chosen on these very ones)."
         )
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
-        f"{asked.seed}; {against}. KID ± its standard error over blocks{_classifiers(rows[0])}.\n\n"
+        f"{asked.seed}; {against}. KID ± its standard error{_classifiers(rows[0])}.\n\n"
         f"{tables.markdown(head, lines)}\n{verdict}\n\n"
         f"![curve](curve.png)\n\npictures.png: {'' if base is None else 'what was enlarged, then '}a row for each "
         "level.\n\n"
         f"`{flags.said('tandem sweep aug-level', asked, ('levels', 'samples', 'seed', 'classifiers'))}`\n"
     )
     files.write_text(output / "aug-level.md", text)
-    files.write_text(output / "aug-level.json", json.dumps([asdict(row) for row in [*rows, floor]], indent=2))
+    files.write_text(output / "aug-level.json", json.dumps([row.plain() for row in [*rows, floor]], indent=2))
     figure(output / "curve.png", rows, floor)
     if base is not None:
         shown = [base.repeat_interleave(last.factor, 2).repeat_interleave(last.factor, 3), *shown]
@@ -236,15 +249,14 @@ def _how(asked: AugLevelCommand) -> str:
 
 def _line(name: str, row: Row) -> list[str]:
     missed = "-" if row.consistency is None else f"{row.consistency:.1f}"
-    cells = [name, f"{row.kid:.5f} ± {row.kid_se:.5f}", f"{row.fid:.2f}", missed]
+    cells = [name, f"{row.kid.value:.5f} ± {row.kid.se:.5f}", f"{row.fid:.2f}", missed]
     return [*cells, *(_score(values) for values in row.accuracy_scores.values())]
 
 
 def _score(values: tuple[float, ...]) -> str:
     if len(values) == 1:
         return f"{values[0]:.3f}"
-    mean, se = blocks_mean(values)
-    return f"{mean:.3f} ± {se:.3f}"
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
 
 
 def figure(path: Path, rows: list[Row], floor: Row) -> None:
@@ -258,9 +270,9 @@ def figure(path: Path, rows: list[Row], floor: Row) -> None:
     axes = drawing.subplots()
     levels = [row.level for row in rows]
     axes.errorbar(
-        levels, [row.kid for row in rows], [1.96 * row.kid_se for row in rows], marker="o", capsize=3, label="KID"
+        levels, [row.kid.value for row in rows], [1.96 * row.kid.se for row in rows], marker="o", capsize=3, label="KID"
     )
-    axes.axhline(floor.kid, color="grey", linestyle=":", label="KID of real training pictures")
+    axes.axhline(floor.kid.value, color="grey", linestyle=":", label="KID of real training pictures")
     axes.set(xlabel="s: noise on what the last stage enlarges", ylabel="KID (lower is better), 95% interval")
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     handles = axes.get_legend_handles_labels()[0]

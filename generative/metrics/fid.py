@@ -89,15 +89,8 @@ def kid(a: Tensor, b: Tensor, *, seed: int = 0) -> tuple[float, float]:
     Both are shuffled and cut into the same number of disjoint blocks of equal size (ten, or more where blocks would
     exceed MAX_BLOCK); the result is the mean over blocks, and blocks are independent, which random subsets that share
     pictures are not. It may be negative. Needs at least 4 of each, from different pictures: answers against the very
-    pictures that they were made of are no independent samples.
+    pictures that they were made of are no independent samples, and of several from one photograph see kid.py.
     """
-    values = kid_blocks(a, b, seed=seed)
-    return float(values.mean()), float(values.std()) / math.sqrt(len(values))
-
-
-def kid_blocks(a: Tensor, b: Tensor, *, seed: int = 0) -> Tensor:
-    """The values of the blocks [blocks], whose mean is `kid`. In sets of one size, block i holds the same rows: so the
-    difference of two sets of answers to the same pictures has a standard error of its own, from its blocks."""
     from torchmetrics.image.kid import poly_mmd
 
     generator = torch.Generator().manual_seed(seed)
@@ -107,7 +100,8 @@ def kid_blocks(a: Tensor, b: Tensor, *, seed: int = 0) -> Tensor:
     blocks = max(min(10, num // 2), math.ceil(num / MAX_BLOCK))
     size = num // blocks
     chosen = [x.double()[torch.randperm(len(x), generator=generator)][: blocks * size].split(size) for x in (a, b)]
-    return torch.stack([poly_mmd(x, y) for x, y in zip(*chosen, strict=True)])
+    values = torch.stack([poly_mmd(x, y) for x, y in zip(*chosen, strict=True)])
+    return float(values.mean()), float(values.std()) / math.sqrt(len(values))
 
 
 def fid(a: Tensor, b: Tensor) -> float:

@@ -28,7 +28,7 @@ from generative.noise import Source
 from generative.papers.sr3 import check_factor, reduced
 from generative.pixels import scale
 from generative.resize import resize
-from generative.samplers import SAMPLERS
+from generative.samplers import SAMPLERS, Callback
 from generative.schedules import ScheduleConfig
 
 
@@ -150,10 +150,11 @@ def unfinished(
     seed: int = 0,
     first: int = 0,
     label: Tensor | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
     """z_s [n, C, h, w] of a base that stops at t = `end`. Sec 3.2. Number i depends on (seed, first + i) alone.
 
-    steps: of the base, were it to go to the end; it takes its share of them.
+    steps: of the base, were it to go to the end; it takes its share of them; callback: of the sampler.
     """
     times = torch.linspace(1, end, max(1, round(steps * (1 - end))) + 1, dtype=torch.float64, device=base.device)
     sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), base.device)
@@ -164,7 +165,8 @@ def unfinished(
     denoise = static_threshold(denoise) if base.clips else denoise
     log_snrs = base.sampling_schedule(times).detach()
     with evaluating(base):
-        return SAMPLERS[sampler](denoise, z, log_snrs, cond=base.condition(label, n), generator=sources)
+        how: dict[str, Any] = {"cond": base.condition(label, n), "generator": sources, "callback": callback}
+        return SAMPLERS[sampler](denoise, z, log_snrs, **how)
 
 
 def truncated(base: PictureModel, stage: CascadeStage, n: int, level: float, **options: Any) -> dict[str, Tensor]:

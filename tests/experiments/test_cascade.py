@@ -11,12 +11,17 @@ import torch
 from PIL import Image
 
 import generative
-from experiments import cascade, presets
+import generative.data
+from experiments import cascade, presets, sweep_aug_level
 from experiments.train import train_run
-from generative import noise
+from generative import config as configs
+from generative import noise, watch
 from generative.augmentations import GaussianNoise
 from generative.data import DataConfig
+from generative.metrics import features
+from generative.metrics.kid import kid
 from generative.papers.cascade import CascadeStage
+from generative.resize import resize_levels
 from generative.schedules import linear_betas
 
 
@@ -173,7 +178,7 @@ def test_other_settings_never_meet(stages, tmp_path) -> None:
     assert len(list(tmp_path.iterdir())) == 6
     for damaged in tmp_path.glob("*/000000000000.npz"):
         damaged.write_bytes(damaged.read_bytes()[:50])
-    with pytest.raises(ValueError, match="pictures of a stage"):
+    with pytest.raises(ValueError, match="drawn anew"):
         draw(stages, 3, tmp_path)
 
 
@@ -187,7 +192,14 @@ def test_sample_draws_a_cascade(stages, tandem, tmp_path) -> None:
     assert len(list((tmp_path / "grid-stages").iterdir())) == 3
 
 
-def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path) -> None:
+def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path, monkeypatch) -> None:
+    scored, accuracy_score = [], sweep_aug_level.accuracy_score
+
+    def watched(*args, **options):
+        scored.append(args[:4])
+        return accuracy_score(*args, **options)
+
+    monkeypatch.setattr(sweep_aug_level, "accuracy_score", watched)
     args = ["sweep", "aug-level", *stages, "--levels", 0, 0.5, "--samples", 12, "--steps", 2, "--features", "random"]
     status, _, err = tandem(*args, "--classifiers", 2, "--output", tmp_path)
     assert status == 0, err
@@ -200,6 +212,27 @@ def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path) -> 
     assert sorted(about) == [0, 1, 2, 2]
     page = (tmp_path / "aug-level.md").read_text()
     assert "The lowest KID of these levels is at s = " in page
+    last, net = generative.load(stages[-1]), features.random_features()
+    data = configs.from_json(last.meta["config"]).data
+    sets = [generative.data.load(data, split) for split in ("test", "train")]
+    real, known = (images.batch(watch.chosen(images, many)) for images, many in zip(sets, (5000, 12), strict=True))
+    folders = {json.loads((p / "about.json").read_text())["level"]: p for p in (tmp_path / "stages").iterdir()
+               if json.loads((p / "about.json").read_text())["stage"] == 2}  # fmt: skip
+    (before,) = (p for p in (tmp_path / "stages").iterdir() if json.loads((p / "about.json").read_text())["stage"] == 1)
+    given = torch.from_numpy(np.load(before / f"{0:012d}.npz")["pictures"])
+    assert all(args[2].equal(real["x"]) and args[3].equal(real["label"]) for args in scored)  # tested on real ones
+    assert scored[-1][0].equal(known["x"])
+    assert scored[-1][1].equal(known["label"])
+    at = [features.extract(net, x) for x in (real["x"], known["x"])]
+    names = [[str(i) for i in range(len(x))] for x in at]
+    assert rows[-1]["kid"] == pytest.approx(kid(at[1], at[0], names[1], names[0]).value, rel=1e-4)
+    for row in rows[:2]:
+        made = torch.from_numpy(np.load(folders[row["level"]] / f"{0:012d}.npz")["pictures"])
+        small = resize_levels(made, (8, 8), 256).double() - given.double()
+        assert row["consistency"] == pytest.approx(1e5 * float((small / 255).square().mean()))
+        assert any(args[0].equal(made) and args[1].equal(torch.arange(12) % 2) for args in scored)
+        mine = features.extract(net, made)
+        assert row["kid"] == pytest.approx(kid(mine, at[0], names[1], names[0]).value, rel=1e-4)
     for name in ("curve.png", "pictures.png"):
         assert (tmp_path / name).stat().st_size > 1000
 

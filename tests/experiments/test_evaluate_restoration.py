@@ -2,18 +2,20 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import generative
-from experiments import runs
+from experiments import restoring, runs
 from experiments.restoring import spoiled
 from experiments.simple_methods import mean_known, nearest_known, simple
 from generative import watch
 from generative.degradations import compressed
 from generative.metrics import restoration
+from generative.papers.sr3 import SR3
 
 QUICK = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--classifier", "none")
 
@@ -36,14 +38,41 @@ def test_a_table_of_an_enlarger(restorers, tandem, tmp_path) -> None:
     (stored,) = (out / "answers").iterdir()
     with np.load(stored) as file:
         answers = file["pictures"]
-    assert answers.shape == (1, 8, 3, 16, 16)
+    assert answers.shape == (8, 3, 16, 16)
     np.savez(stored, pictures=np.full_like(answers, 7))  # what is there is not made again
     assert tandem(*args)[0] == 0
     again = json.loads((out / "restoration.json").read_text())[0]
     assert again["psnr"] != ours["psnr"]
-    np.savez(stored, pictures=answers[:, :4])
+    assert tandem(*args, "--answers", 2, "--answers-images", 4)[0] == 0
+    assert json.loads((out / "restoration.json").read_text())[0]["psnr"] == again["psnr"]  # one more adds to it
+    (other,) = set((out / "answers").iterdir()) - {stored}
+    with np.load(other) as file:
+        second = file["pictures"]
+    assert second.shape == (4, 3, 16, 16)
+    assert not np.array_equal(second, answers[:4])  # noise of its own
+    np.savez(stored, pictures=answers[:, :1])
     status, _, err = tandem(*args)
-    assert (status, "answers (remove it to have them made anew)" in err, err.count("\n")) == (2, True, 1)
+    assert (status, "pictures (remove it to have them drawn anew)" in err, err.count("\n")) == (2, True, 1)
+
+
+def test_what_was_drawn_before_an_interruption_is_kept(restorers, tandem, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(restoring, "AT_ONCE", 4)
+    restore, calls = SR3.restore, []
+
+    def stopped(self: SR3, *args: Any, **options: Any) -> torch.Tensor:
+        calls.append(options["first"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return restore(self, *args, **options)
+
+    monkeypatch.setattr(SR3, "restore", stopped)
+    args = ["eval", restorers["sr3-photos64"], *QUICK, "--output"]
+    assert tandem(*args, tmp_path / "cut")[0] == 130
+    assert tandem(*args, tmp_path / "cut")[0] == 0
+    assert calls == [0, 4, 4]
+    assert tandem(*args, tmp_path / "whole")[0] == 0
+    pages = [(tmp_path / name / "restoration.json").read_text() for name in ("cut", "whole")]
+    assert pages[0] == pages[1]
 
 
 @pytest.mark.parametrize(
@@ -82,15 +111,16 @@ def test_classes_of_answers_beside_those_of_the_originals(restorers, tandem, tmp
     originals = images.batch(watch.chosen(images, 8))
     known = (originals["x"].double().mean((1, 2, 3)) > 117).long()
     assert floor["accuracy"][0] == pytest.approx((known == originals["label"]).double().mean())
-    with np.load(next((tmp_path / "answers").iterdir())) as file:
-        found = torch.from_numpy(file["pictures"])
-    mine = (found[0].double().mean((1, 2, 3)) > 117).long()
+    stored = [next((tmp_path / "answers").glob(f"*-photos64-{k}-*.npz")) for k in (1, 2, 3)]
+    first, *others = (torch.from_numpy(np.load(path)["pictures"]) for path in stored)
+    found = torch.stack([first[:6], *others])
+    mine = (first.double().mean((1, 2, 3)) > 117).long()
     assert ours["accuracy"][0] == pytest.approx((mine == originals["label"]).double().mean())
     assert ours["agreement"][0] == pytest.approx((mine == known).double().mean())
     assert floor["agreement"] is None
     assert bicubic["inception_score"] == pytest.approx(floor["inception_score"], rel=0.05)  # the same means
     assert 1 <= floor["inception_score"] <= 2
-    assert ours["ssim_between"][0] == pytest.approx(float(restoration.diversity(found[:, :6]).mean()))
+    assert ours["ssim_between"][0] == pytest.approx(float(restoration.diversity(found).mean()))
     assert bicubic["ssim_between"] is None
     known = originals["x"][:6].numpy().astype(float)
     error = [((np.round(found[:, i].numpy().mean(0)) - known[i]) ** 2).mean() for i in range(6)]
