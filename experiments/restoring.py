@@ -57,7 +57,7 @@ def spoiled(
         raise ValueError(f"{task} has no degradation {how!r}; allowed: {', '.join(known) or 'none, leave it out'}")
     if not isinstance(model, Palette):
         return reduced(x, model.shape[1] // model.factor, model.num_levels), None
-    sources = noise.per_example(noise.mix(seed, noise.DEGRADATION), range(first, first + len(x)))
+    sources = noise.per_example(noise.mix(seed, noise.EVALUATION, noise.DEGRADATION), range(first, first + len(x)))
     found = degrade(x, (task,), sources, TASKS if how is None else {task: known[how]})
     if task in MASKED:
         return torch.where(found["mask"] > 0, 0, x), found["mask"]

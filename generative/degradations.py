@@ -105,15 +105,16 @@ class Strokes:
 
     strokes: tuple[int, int] = (1, 3)
     vertices: tuple[int, int] = (4, 11)
-    width: tuple[float, float] = (12, 39)
-    """Of the brush, in pixels at a side of 256."""
+    width: tuple[int, int] = (12, 39)
+    """Of the brush, in whole pixels at a side of 256, as likely each."""
 
     def mask(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """bool [height, width]."""
         canvas = Image.new("1", (width, height))
         pen, length = ImageDraw.Draw(canvas), math.hypot(height, width) / 8
         for _ in range(int(rng.integers(self.strokes[0], self.strokes[1] + 1))):
-            brush = max(1, round(rng.uniform(*self.width) * min(height, width) / 256))
+            brush = int(rng.integers(self.width[0], self.width[1] + 1))
+            brush = max(1, round(brush * min(height, width) / 256))
             turn, spread = 2 * math.pi / 5, 2 * math.pi / 15
             low, high = turn - rng.uniform(0, spread), turn + rng.uniform(0, spread)
             points = [(rng.uniform(0, width), rng.uniform(0, height))]

@@ -118,6 +118,27 @@ def test_strokes_turn_by_two_fifths_of_pi_give_or_take(monkeypatch: pytest.Monke
     assert max(angles) - min(angles) > spread
 
 
+def test_strokes_have_four_to_eleven_pieces_a_brush_of_12_to_39_and_round_joints(monkeypatch) -> None:
+    lines, joints = [], []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.line", lambda self, points, fill, width: lines.append((points, width)))
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.ellipse", lambda self, box, fill: joints.append(box))
+    rng = np.random.default_rng(0)
+    strokes = []
+    for _ in range(2000):
+        before = len(lines)
+        Strokes().mask(256, 256, rng)
+        strokes.append(len(lines) - before)
+    for found, low, high in (
+        (strokes, 1, 3), ([len(points) - 1 for points, _ in lines], 4, 11), ([width for _, width in lines], 12, 39),
+    ):  # fmt: skip
+        counts = [found.count(number) for number in range(low, high + 1)]
+        assert sum(counts) == len(found)
+        assert stats.chisquare(counts).pvalue > 1e-3
+    centres = [((x + u) / 2, (y + v) / 2, u - x) for x, y, u, v in joints]
+    expected = [(x, y, width // 2 * 2) for points, width in lines for x, y in points]
+    assert np.allclose(centres, expected)
+
+
 def test_flips_of_strokes_do_flip(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many masks, as much is hidden above as below, left as right: and with no flips there would be no difference
     in a single mask, so one seed is looked at twice."""

@@ -319,6 +319,20 @@ def test_a_network_that_knows_nothing_of_pure_noise_still_gives_pictures() -> No
     assert float(told[0].max()) == pytest.approx(low)
 
 
+def test_tiles_are_clipped_before_they_are_blended() -> None:
+    """One whose answer is far out of range outvotes no other: where it fades, so does it."""
+    made = model(prediction="x0", inference_steps=1)
+    made.denoise.forward = lambda z, log_snr, cond: torch.where(  # pyright: ignore[reportOptionalSubscript]
+        cond["image"].mean((1, 2, 3), keepdim=True) > 0, torch.full_like(z, 1e6), torch.full_like(z, -0.5)
+    )
+    small = torch.cat([torch.full((1, 3, 4, 4), 255), torch.zeros(1, 3, 4, 4)], 3).to(torch.uint8)
+    across = scale(made.restore(small), 256)[0, 0, 0]
+    assert across[0] == scale(torch.tensor([255]), 256)
+    assert float(across[-1]) == pytest.approx(-0.5, abs=0.01)
+    shares = torch.tensor([4, 3, 2, 1]) / 5  # of the first tile, where the second begins to cover it
+    assert_close(across[4:8], shares - 0.5 * (1 - shares), atol=0.01, rtol=0)
+
+
 def test_few_steps_begin_with_the_noisiest_level_and_end_with_the_cleanest() -> None:
     made, levels = model(), []
     made.restore(
@@ -369,6 +383,8 @@ def test_the_noise_in_a_hole_is_not_that_of_z() -> None:
     z, image = (entry[..., 16:].flatten() for entry in first[0])
     assert float(image.std()) == pytest.approx(1, abs=0.03)
     assert abs(float(torch.corrcoef(torch.stack([z, image]))[0, 1])) < 0.03
+    answers = torch.corrcoef(first[0][1][..., 16:].flatten(1)) - torch.eye(8)  # each has noise of its own
+    assert float(answers.abs().max()) < 0.15
 
 
 def test_models_that_share_a_seed_do_not_share_their_noise() -> None:

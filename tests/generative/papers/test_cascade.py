@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from experiments.presets import cascades, image_to_image
 from generative import models, noise, process
-from generative.augmentations import blurred
+from generative.augmentations import Blur, blurred
 from generative.nets.unet import UNetConfig
 from generative.oracle import GaussianOracle
 from generative.papers.cascade import CascadeConfig, CascadeStage, check_fits, time_of, truncated
@@ -161,6 +161,13 @@ def test_blurring_is_a_gaussian_filter_in_training_alone() -> None:
         padded = nn.functional.pad(picture[None], (1, 1, 1, 1), mode="reflect")[0]
         slow = sum(weights[i, j] * padded[:, i : i + 6, j : j + 6] for i in range(3) for j in range(3))
         assert_close(ours, slow.float())  # pyright: ignore[reportAttributeAccessIssue]
+    dot = torch.zeros(50, 1, 5, 5)
+    dot[:, :, 2, 2] = 1
+    place = torch.rand(50, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    soft, level = Blur(sigma=(0.4, 0.6), share=1.0).training(dot, place, torch.Generator(), lambda small: small)
+    width = 0.4 + 0.2 * place[:, 0]  # of each picture's own filter
+    assert_close(soft[:, 0, 2, 2].double(), (1 + 2 * torch.exp(-0.5 / width**2)) ** -2, atol=1e-6, rtol=0)
+    assert level is None
     made = stage((1, 8, 8), 4, augmentation="blur")
     k = torch.randint(0, 256, (200, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     sharp = resize(scale(reduced(k, 4, 256), 256), (8, 8))
@@ -284,6 +291,14 @@ def test_a_stage_before_that_stops_at_once_hands_over_noise() -> None:
     sources = noise.per_example(noise.mix(0, noise.SAMPLES), range(50))
     z = noise.normal(sources, (50, 1, 1, 1), device="cpu", dtype=torch.float32)
     assert told["image"].mean((1, 2, 3)).allclose(z.flatten(), atol=1e-6)
+
+
+def test_a_base_that_stops_early_is_clipped_like_one_that_ends() -> None:
+    base, made = exact_base(), stage()
+    base.denoise.forward = lambda z, log_snr, cond=None: torch.full_like(z, 50.0)
+    told = truncated(base, made, 200, 0.3, steps=64)
+    alpha, sigma = process.alpha_sigma(told["level"][0])
+    assert float(told["image"].mean()) == pytest.approx(float(alpha), abs=4 * float(sigma) / 200**0.5)
 
 
 def test_the_network_hears_of_no_level_beyond_its_own() -> None:
