@@ -22,7 +22,7 @@ from torch import Tensor
 
 from experiments import files, sweep_schedule
 from experiments.kept import kept
-from experiments.progress import Steps
+from experiments.progress import Steps, goes_on
 from experiments.restoring import check_level
 from generative import noise
 from generative.image_to_image import ImageToImage
@@ -125,7 +125,7 @@ def draw(
         settings: dict[str, Any] = {"seed": noise.mix(seed, number)}
         if end is not None and number < 2:
             settings |= {"end": end, "base": models[0]}
-        with Steps(what, n) as progress:
+        with goes_on(), Steps(what, n) as progress:
             blocks = []
             for first in range(0, n, BLOCK):
                 many = min(BLOCK, n - first)

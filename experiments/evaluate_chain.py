@@ -11,7 +11,7 @@ from experiments import chain_page, files, flags, tables
 from experiments.chain_scores import METHODS, ORIGINAL, STUDENT, TUNING, Judge, Row, Scores, compute
 from experiments.data import load_set
 from experiments.flags import say
-from experiments.progress import Lines
+from experiments.progress import Lines, goes_on
 from experiments.sample_quality import network
 from generative import chain_manifest, loading, watch
 from generative import config as configs
@@ -78,7 +78,8 @@ def eval_command(args: list[str]) -> int:
         _check_chains(command, everything, steps)
         for scores in everything:
             scores.tuner = next(one for one in everything if one.weights[0] == scores.weights[0])
-        rows = [[*_measured(command, scores, steps, number)] for number, scores in enumerate(everything)]
+        with goes_on():
+            rows = [[*_measured(command, scores, steps, number)] for number, scores in enumerate(everything)]
         _write(command, output, steps, everything, rows)
     return 0
 

@@ -15,6 +15,7 @@ import generative
 from experiments import flags, restoration_page, restoring, simple_methods, sweep_schedule
 from experiments.data import load_set
 from experiments.kept import kept
+from experiments.progress import goes_on
 from experiments.restoration_judge import FLOOR, Asked, Judge
 from generative import config as configs
 from generative import loading, noise, schedules, watch
@@ -193,7 +194,8 @@ def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: Im
         keep = _keeper(folder / f"{name.replace('/', '-')}-{k + 1}", (*words, seed), (given, label, mask), model.shape)
         options: dict[str, Any] = {"label": label, "level": command.level, "what": name, "keep": keep}
         draw = {**how, "schedule": _schedule(command)}
-        made[k, some] = restoring.answers(model, asked.task, given, mask, seed=seed, draw=draw, **options)
+        with goes_on():
+            made[k, some] = restoring.answers(model, asked.task, given, mask, seed=seed, draw=draw, **options)
     return made
 
 

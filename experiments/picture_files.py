@@ -40,6 +40,11 @@ def read_mask(path: Path, most_pixels: int) -> Tensor:
     pixels, words = _decoded(path, 1, most_pixels)
     for word in words:
         say(f"the mask {path}: {word.format('grey')}")
+    lightest = int(pixels.max())
+    if 0 < lightest < 128:
+        raise ValueError(
+            f"the mask {path} has no white pixel: its lightest is {lightest} of 255; white marks what is made"
+        )
     return torch.from_numpy(pixels[..., 0] >= 128)
 
 
@@ -100,6 +105,8 @@ def beside(place: Path, path: Path) -> Path:
         found = sorted(p for p in place.iterdir() if p.stem == path.stem and p.suffix.lower() in EXTENSIONS)
         if not found:
             raise ValueError(f"{place} has nothing for {path.name}")
+        if len(found) > 1:
+            raise ValueError(f"{place} has {found[0].name} and {found[1].name}: which is for {path.name}?")
         return found[0]
     if not place.is_file():
         raise ValueError(f"there is no file {place}")

@@ -3,7 +3,8 @@
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -48,6 +49,16 @@ class Steps:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar:
             self.bar.stop()
+
+
+@contextmanager
+def goes_on() -> Iterator[None]:
+    """For work that keeps what it has done: says so where somebody stops it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", flush=True)
+        raise
 
 
 class Lines:

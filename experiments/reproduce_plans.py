@@ -115,14 +115,13 @@ def cascade(
         names = [f"cdm-{kind}{side}" for side in sides]
         for name, steps in zip(names, (10_000, 6000, 6000), strict=True):
             yield train(name, name, steps, budget, more)
-        base, stage = f"cdm-{kind}-weak", f"cdm-{kind}-direct"
-        yield Job(name=base, command=f"train {names[0]} --plain --steps {weak} --seed 1{budget.flags}{more}")
-        if direct == sides[1]:
-            stage = names[1]
-        else:
-            low = f" --model.low {sides[0]} --seed 2"
-            yield train(stage, f"cdm-{kind}{direct}", 6000, budget, more + low)
-        for first, page in ((base, "weak"), (names[0], "good")):
+        base, good, stage, seen = f"cdm-{kind}-weak", names[0], names[1], more
+        if direct != sides[1]:  # the stage sees pictures that were reduced at once, so its bases have to draw such
+            good, stage, seen = f"cdm-{kind}-base", f"cdm-{kind}-direct", f"{more} --data.reduced {sides[0]}"
+            yield train(good, names[0], 10_000, budget, seen)
+            yield train(stage, f"cdm-{kind}{direct}", 6000, budget, f"{more} --model.low {sides[0]} --seed 2")
+        yield Job(name=base, command=f"train {names[0]} --plain --steps {weak} --seed 1{budget.flags}{seen}")
+        for first, page in ((base, "weak"), (good, "good")):
             yield Job(
                 name=f"cdm-{kind}-{page}-page",
                 command=f"sweep aug-level {{{first}}} {{{stage}}} --levels {LEVELS} --samples {budget.samples} "

@@ -32,10 +32,11 @@ def restore_command(args: list[str]) -> int:
     loaded = generative.load(command.run, pick_device(command.device))
     if not isinstance(loaded, ImageToImage):
         raise ValueError(f"{command.run} draws pictures of its own, it restores none: tandem sample {command.run}")
+    further = [_further(run, loaded, command) for run in command.then]
+    _check_regression(command.run, loaded, command)
     if loaded.config.net.classes and command.label is None:
         known = f": {', '.join(loaded.meta['classes'])}" if loaded.meta["classes"] else ""
         raise ValueError(f"this model needs a class: name one with --label{known}")
-    further = [_further(run, loaded, command) for run in command.then]
     if len(command.then_levels) not in (0, len(further)):
         raise ValueError(f"--then-levels needs a number for each run of --then, {len(further)}")
     for model, level in zip(further, command.then_levels, strict=False):
@@ -48,6 +49,19 @@ def restore_command(args: list[str]) -> int:
         schedule=None if command.schedule is None else schedules.make(sweep_schedule.read(command.schedule)),
     )
     return _folder(wanted) if command.source.is_dir() else _picture(wanted)
+
+
+def _check_regression(run: str, model: ImageToImage, command: RestoreCommand) -> None:
+    """Raises ValueError for what a network without noise cannot do, where it is the only one."""
+    asked = {
+        "-n": command.n > 1,
+        "--steps": command.steps,
+        "--sampler": command.sampler,
+        "--schedule": command.schedule,
+    }
+    named = [flag for flag, value in asked.items() if value]
+    if model.config.regression and named and not command.then:
+        raise ValueError(f"{run} is a regression: it has one answer, in one step; leave {' and '.join(named)} out")
 
 
 def _further(run: str, first: ImageToImage, command: RestoreCommand) -> ImageToImage:

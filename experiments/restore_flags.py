@@ -19,9 +19,9 @@ class RestoreCommand:
     run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
     """A run folder or URL of SR3, Palette or a stage of a cascade, a checkpoint, or a folder with a model."""
     source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="IN")]]
-    """A picture, or a folder of pictures."""
+    """A picture, or a folder of pictures (not those in folders inside it)."""
     then: tuple[str, ...] = ()
-    """upscale: runs that enlarge further what RUN made, one after the other."""
+    """upscale: runs that enlarge further what RUN made, one after the other (RUN to 64 pixels, --then one to 256)."""
     then_levels: tuple[float, ...] = ()
     """upscale: as --level, for each run of --then; 0 if omitted."""
     task: Literal["colorize", "inpaint", "uncrop", "jpeg", "upscale"] | None = None

@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments import contact_sheet, files, picture_files
 from experiments.flags import say
+from experiments.progress import goes_on
 from generative.checkpoint import Store
 from generative.data.decode import EXTENSIONS, decode
 
@@ -72,7 +73,7 @@ def restore(
     Raises: ValueError, before anything is written, for a folder with answers of other settings or other people's files,
         or one in which another process is at work.
     """
-    with Store(output).locked("restores pictures into it"):
+    with goes_on(), Store(output).locked("restores pictures into it"):
         done = _done(output, settings)
         places = {path: names(output / f"{path.stem}.png", n) for path in sources}
         _check_foreign(output, done, places)

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import time
+from dataclasses import fields, is_dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,17 @@ def check_fixed(run: Path, names: tuple[str, ...], stored: Any, asked: Any) -> N
     for name in names:
         before, after = (reduce(getattr, name.split("."), config) for config in (stored, asked))
         if before != after:
+            name, before, after = _differing(name, before, after)
             raise ValueError(f"{name} of {run} cannot change when it goes on; it is {before}, asked was {after}")
+
+
+def _differing(name: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+    """The first field that differs, "a.b" for an inner one, and its values."""
+    if is_dataclass(before) and type(before) is type(after):
+        for one in fields(before):
+            if (mine := getattr(before, one.name)) != (theirs := getattr(after, one.name)):
+                return _differing(f"{name}.{one.name}", mine, theirs)
+    return name, before, after
 
 
 def environment_of(path: Path) -> "envs.EnvConfig":

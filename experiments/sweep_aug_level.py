@@ -33,7 +33,7 @@ from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage
 from generative.train import pick_device
 
-EXAMPLE = "tandem sweep aug-level runs/cdm-mnist8/TIME-0 runs/cdm-mnist8-32/TIME-0 --levels 0 0.1 0.2 0.4 0.8"
+EXAMPLE = "tandem sweep aug-level runs/cdm-mnist8/TIME-0 runs/cdm-mnist16/TIME-0 --levels 0 0.1 0.2 0.4 0.8"
 
 
 COLUMNS = 8
@@ -142,6 +142,8 @@ def _check(asked: AugLevelCommand) -> None:
         raise flags.FlagError(f"a cascade has two runs or more; for example: {EXAMPLE}")
     if not asked.levels or not all(0 <= level <= 1 for level in asked.levels):
         raise ValueError(f"--levels must be numbers from 0 to 1, got {asked.levels}")
+    if list(asked.levels) != sorted(set(asked.levels)):
+        raise ValueError(f"--levels must rise, each once, got {' '.join(f'{level:g}' for level in asked.levels)}")
     if len(asked.before) not in (0, len(asked.runs) - 2):
         raise ValueError(f"--before needs {len(asked.runs) - 2} levels, got {len(asked.before)}")
     if asked.truncated and len(asked.runs) > 2:

@@ -17,7 +17,7 @@ from generative import noise, schedules, watch
 from generative.config import Device
 from generative.image_to_image import ImageToImage
 from generative.metrics import fid
-from generative.papers.sr3 import search
+from generative.papers.sr3 import candidates, search
 from generative.schedules import ScheduleConfig
 from generative.train import pick_device
 
@@ -61,6 +61,10 @@ def command(args: list[str]) -> int:
     model = generative.load(asked.run, pick_device(asked.device))
     if not isinstance(model, ImageToImage):
         raise ValueError(f"{asked.run} draws pictures of its own: its schedule is not searched for")
+    if model.config.regression:
+        raise ValueError(f"{asked.run} answers in one step, without noise: it has no schedule to search for")
+    if not any(candidates(asked.steps)):
+        raise ValueError(f"no linear schedule of {asked.steps} steps reaches noise; give more --steps")
     restoring.check_level(model, asked.level)
     flags.check_writable(asked.output)
     config = configs.from_json(model.meta["config"])

@@ -36,6 +36,8 @@ FIXED: tuple[str, ...] = (
     "data.reduced", "data.holdout", "data.flip", "data.rotate",
 )  # fmt: skip
 """Where the data lie (data.path) may change: a folder moves."""
+MOVED = ("storage", "teacher")
+"""Of these, what a person may move by hand: paths, which config.json alone says."""
 STEPS: str = "steps"
 OUTCOME = "evaluation.json"
 """Name of the file with the evaluation at the end of a run."""
@@ -126,6 +128,8 @@ def position(config: TrainConfig, run: Path) -> int | None:
             say(f"the checkpoint of step {newer[-1]:,} in {store.root} is not whole: that of step {step:,} is taken")
         for name in ("progress.json", "model.safetensors", "train.safetensors"):
             store.read(step, name)
+        trained = from_json(json.loads(store.read(step, "model.json"))["config"])
+        runs.check_fixed(run, tuple(name for name in FIXED if name not in MOVED), trained, config)
     return step
 
 
@@ -202,14 +206,19 @@ def _finish(
     files.write_text(run / OUTCOME, json.dumps({"step": done, **measured}, indent=2))
     tracker.hparams(done, runs.config_to_json(config), measured)
     say(f"{metric}: {interval(outcome(run, metric))} on test pictures, after {done:,} steps")
-    restores = isinstance(model, ImageToImage)
-    use = (
-        f"restore: tandem restore {run} IN.png -o OUT.png"
-        if restores
-        else f"samples: tandem sample {run} -n 64 -o grid.png"
-    )
-    say(f"again:   tandem eval {run}\n{use}")
+    say(f"again:   tandem eval {run}\n{_use(model, run)}")
     say(f"go on:   tandem train --resume {run} --steps {2 * config.steps}")
+
+
+def _use(model: PictureModel, run: Path) -> str:
+    """A line with the command that shows what a model does."""
+    if not isinstance(model, ImageToImage):
+        return f"samples: tandem sample {run} -n 64 -o grid.png"
+    tasks = getattr(model.config, "tasks", ())
+    task = f" --task {tasks[0]}" if len(tasks) > 1 else ""
+    mask = " --mask M.png" if tasks[:1] == ("inpaint",) else ""
+    label = " --label CLASS" if model.config.net.classes else ""
+    return f"restore: tandem restore {run} IN.png{task}{mask}{label} -o OUT.png"
 
 
 def start_ray(cpus: int) -> None:

@@ -177,7 +177,8 @@ class PictureModel(nn.Module, ABC):
         sources = noise.per_example(noise.mix(seed, purpose), range(first, first + shape[0]), self.device)
         z = noise.normal(sources, shape, device=self.device, dtype=torch.float32)
         with evaluating(self):
-            return self.levels(self._sampled(sampler, denoise, z, log_snrs, {**options, "generator": sources}))
+            x = self._sampled(sampler, denoise, z, log_snrs, {**options, "generator": sources})
+        return self.levels(check_finite(x))
 
     def _sampled(self, sampler: str, denoise: Denoise, z: Tensor, log_snrs: Tensor, options: dict[str, Any]) -> Tensor:
         """x0 [n, C, H, W] from noise. Here z of the cleanest level over its alpha: the most probable x0."""
@@ -197,3 +198,12 @@ class PictureModel(nn.Module, ABC):
             got = None if label is None else label.tolist()[:8]
             raise ValueError(f"this model needs {count} labels in -1..{classes - 1}, got {got}")
         return {"label": label.to(self.device)}
+
+
+def check_finite(x: Tensor) -> Tensor:
+    """What was drawn. Raises ValueError where it is no number: weights may be numbers and yet those of no model."""
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(
+            "what the model draws is no finite number: its weights, or the level it begins with, are of no use"
+        )
+    return x

@@ -23,7 +23,7 @@ from generative.augmentations import Augmentation, Blur, Clean, GaussianNoise
 from generative.batching import evaluating, in_chunks
 from generative.denoiser import static_threshold
 from generative.image_to_image import ImageToImage, ImageToImageConfig
-from generative.model import PictureModel
+from generative.model import PictureModel, check_finite
 from generative.noise import Source
 from generative.papers.sr3 import check_factor, reduced
 from generative.pixels import scale
@@ -58,6 +58,8 @@ class CascadeConfig(ImageToImageConfig):
         super().__post_init__()
         if self.low < 1:
             raise ValueError(f"low must be positive, got {self.low}")
+        if self.low < 2 and self.augmentation == "blur":
+            raise ValueError("low must be 2 or more with blur, whose filter mirrors the pictures at their edges, got 1")
         if self.augmentation_schedule.kind == "learned" or self.augmentation_schedule.learn_endpoints:
             raise ValueError("augmentation_schedule must be fixed: linear, cosine or betas, without learned ends")
         if not 0 < self.most <= 1 or not 0 <= self.blur_share <= 1:
@@ -166,7 +168,7 @@ def unfinished(
     log_snrs = base.sampling_schedule(times).detach()
     with evaluating(base):
         how: dict[str, Any] = {"cond": base.condition(label, n), "generator": sources, "callback": callback}
-        return SAMPLERS[sampler](denoise, z, log_snrs, **how)
+        return check_finite(SAMPLERS[sampler](denoise, z, log_snrs, **how))
 
 
 def truncated(base: PictureModel, stage: CascadeStage, n: int, level: float, **options: Any) -> dict[str, Tensor]:
@@ -212,3 +214,17 @@ def check_fits(before: PictureModel, stage: PictureModel) -> None:
     ours, theirs = (model.meta.get("classes") if theirs else None for model in (before, stage))
     if ours and theirs and list(ours) != list(theirs):
         raise ValueError(f"the stages do not fit: one has the classes {', '.join(ours)}, the next {', '.join(theirs)}")
+    ours, theirs = reductions(before), reductions(stage, side)
+    if ours and theirs and ours != theirs and ours[0] == theirs[0]:
+        one, other = (" to ".join(map(str, path[1:])) for path in (ours, theirs))
+        raise ValueError(
+            f"the stages do not fit: one draws pictures as they look reduced from {one}, the next takes them reduced "
+            f"from {other}; reduce both in the same steps (--data.reduced)"
+        )
+
+
+def reductions(model: PictureModel, *further: int) -> tuple[Any, ...]:
+    """The set that a model was trained on, and the sides that its pictures were reduced through, then `further`: each
+    step is a filter, so another path leads to other pictures of the same size. Empty if it was not trained."""
+    data = model.meta.get("config", {}).get("data")
+    return () if data is None else (data["name"], data["size"] or "the files' size", *data["reduced"], *further)

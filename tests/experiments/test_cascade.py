@@ -267,6 +267,8 @@ def test_what_is_no_cascade(stages, restorers, tandem, tmp_path) -> None:
         (["sample", first, second, "--label", "blue"], "label 'blue' does not exist"),
         (["sweep", "aug-level", first], "a cascade has two runs or more"),
         (["sweep", "aug-level", first, second, "--levels", 3], "--levels must be numbers from 0 to 1"),
+        (["sweep", "aug-level", first, second, "--levels", 0.2, 0.1], "--levels must rise, each once, got 0.2 0.1"),
+        (["sweep", "aug-level", first, second, "--levels", 0, 0.1, 0.1], "--levels must rise, each once"),
         (
             ["sweep", "aug-level", first, second, "--stage-steps", 0, 1],
             "--stage-steps must be from 1 to 1,000,000, got 0",

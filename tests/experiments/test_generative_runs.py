@@ -190,8 +190,20 @@ def test_a_run_keeps_what_it_is_when_it_goes_on(trained, tandem) -> None:
     ):  # fmt: skip
         status, _, err = tandem("train", "--resume", trained, "--steps", "9", *flag)
         assert status == 2
-        assert "cannot change when it goes on" in err
+        name = flag[0].removeprefix("--").replace("-", "_")
+        assert f"{name} of {trained} cannot change when it goes on; it is" in err
         assert err.count("\n") == 1
+
+
+def test_what_a_run_was_trained_as_stands_in_its_checkpoint(trained, tandem, tmp_path) -> None:
+    """An edited config.json is not what the weights are of, even where they would fit."""
+    run = tmp_path / "runs" / "tiny-vdm-folder" / "copy"
+    shutil.copytree(trained, run)
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["model"]["schedule"]["log_snr_max"] = 9.0
+    (run / "config.json").write_text(json.dumps(record))
+    status, _, err = tandem("train", "--resume", run, "--plain", "--steps", 9)
+    assert (status, "model.schedule.log_snr_max of" in err, "asked was 9.0" in err) == (2, True, True)
 
 
 def test_a_damaged_checkpoint_is_named_before_training(trained, tandem, tmp_path) -> None:

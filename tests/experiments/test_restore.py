@@ -315,13 +315,16 @@ def test_a_wrong_flag_is_no_unreadable_picture(restorers, tandem, tmp_path) -> N
         assert (status, err.count("\n"), out.exists()) == (2, 1, False), (flag, err)
     (tmp_path / "in" / "a.png").write_bytes(b"")
     status, said, err = tandem("restore", run, tmp_path / "in", "-o", out)
-    assert (status, "none of the 1 pictures" in err, "a.png is left out" in said) == (1, True, True)
+    assert (status, "1 of the 1 pictures" in err, "a.png is left out" in said) == (1, True, True)
 
 
 def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
     source, small = picture(tmp_path / "in.png"), picture(tmp_path / "small.png", 1, 1)
     Image.fromarray(np.zeros((16, 20), np.uint8)).save(tmp_path / "empty.png")
     Image.fromarray(np.full((9, 20), 255, np.uint8)).save(tmp_path / "short.png")
+    Image.fromarray(np.eye(16, 20, dtype=np.uint8)).save(tmp_path / "dark.png")
+    for ending in ("png", "bmp"):
+        picture(tmp_path / "masks" / f"in.{ending}")
     (tmp_path / "none").mkdir()
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
@@ -338,6 +341,8 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
         ([*inpaint, "--mask", tmp_path / "empty.png"], "the mask is empty: it marks no pixel"),
         ([*inpaint, "--mask", tmp_path / "short.png"], "the mask is 20 x 9, the picture 20 x 16"),
         ([*inpaint, "--mask", tmp_path / "no.png"], "there is no file"),
+        ([*inpaint, "--mask", tmp_path / "dark.png"], "has no white pixel: its lightest is 1 of 255"),
+        ([*inpaint, "--mask", tmp_path / "masks"], "has in.bmp and in.png: which is for in.png?"),
         ([sr3, source, "--mask", source], "--mask is for inpaint, not for upscale"),
         ([restorers["palette-uncrop64"], small], "a picture of 9 x 1 is too small"),
         ([sr3, source, "--output", tmp_path / "x.jpg"], "--output must end in .png"),
@@ -397,6 +402,7 @@ def test_a_schedule_that_was_searched_for_is_taken(restorers, tandem, tmp_path) 
     ("args", "says"),
     [
         (["--steps", 1], "--steps must be from 2 to 10,000"),
+        (["--steps", 2], "no linear schedule of 2 steps reaches noise"),
         (["--images", 4], "--images must be from 8"),
     ],
 )
@@ -441,13 +447,34 @@ def test_a_picture_that_is_too_large_is_refused_by_its_header(restorers, tandem,
     assert (status, "10000 x 9000 pixels are more than" in err, err.count("\n")) == (2, True, 1)
 
 
+def test_a_regression_has_one_answer(restorers, tandem, tmp_path) -> None:
+    (step,), run, source = (
+        (restorers["sr3-photos64"] / "checkpoints").glob("0*"),
+        tmp_path / "mean",
+        tmp_path / "in.png",
+    )
+    run.mkdir()
+    about = json.loads((step / "model.json").read_text())
+    about["config"]["model"]["regression"] = True
+    (run / "model.json").write_text(json.dumps(about))
+    (run / "model.safetensors").write_bytes((step / "model.safetensors").read_bytes())
+    args = ["restore", run, picture(source, 4, 4), "-o", tmp_path / "out.png"]
+    assert tandem(*args)[0] == 0
+    for flags, named in ((["-n", 2], "-n"), (["--steps", 3, "--sampler", "ddim"], "--steps and --sampler")):
+        status, _, err = tandem(*args, *flags)
+        assert (status, f"one answer, in one step; leave {named} out" in err, err.count("\n")) == (2, True, 1), err
+    status, _, err = tandem("sweep", "schedule", run, "--output", tmp_path / "x.json")
+    assert (status, "it has no schedule to search for" in err) == (2, True)
+
+
 def test_weights_that_are_no_numbers_make_no_picture(restorers, tandem, tmp_path) -> None:
     model = generative.load(restorers["sr3-photos64"])
     step = max((restorers["sr3-photos64"] / "checkpoints").glob("0*"))
-    bad = model.state_dict()
-    bad[min(bad)].fill_(float("nan"))
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "model.json").write_bytes((step / "model.json").read_bytes())
-    (tmp_path / "bad" / "model.safetensors").write_bytes(pack(bad))
-    status, _, err = tandem("restore", tmp_path / "bad", picture(tmp_path / "in.png"), "-o", tmp_path / "out.png")
-    assert (status, "its weights are no finite numbers" in err, err.count("\n")) == (2, True, 1)
+    for value, says in ((float("nan"), "its weights are no finite numbers"), (1e30, "draws is no finite number")):
+        bad = {name: tensor * value for name, tensor in model.state_dict().items()}
+        (tmp_path / "bad" / "model.safetensors").write_bytes(pack(bad))
+        status, _, err = tandem("restore", tmp_path / "bad", picture(tmp_path / "in.png"), "-o", tmp_path / "out.png")
+        assert (status, says in err, err.count("\n")) == (2, True, 1), err
+    assert not (tmp_path / "out.png").exists()

@@ -247,6 +247,20 @@ def test_stages_that_do_not_fit() -> None:
         check_fits(base, labelled)
     base = Diffusion(DiffusionConfig(net=named), (1, 1, 1))
     check_fits(base, labelled)
+    for path, low, says in (((16, 8, 4), (16, 8), ""), ((16, 8, 4), (16,), "from 16 to 8 to 4, the next takes them")):
+        base, labelled = (CascadeStage(CascadeConfig(net=TINY, low=one), shape)
+                          for one, shape in ((2, (1, 4, 4)), (4, (1, 8, 8))))  # fmt: skip
+        for model, (size, *sides) in ((base, path), (labelled, low)):
+            model.meta = {"config": {"data": {"name": "mnist", "size": size, "reduced": sides}}}
+        if says:
+            with pytest.raises(ValueError, match=f"reduced {says} reduced from 16 to 4; reduce both in the same steps"):
+                check_fits(base, labelled)
+        else:
+            check_fits(base, labelled)
+    base, labelled = (
+        Diffusion(DiffusionConfig(net=named), (1, 1, 1)),
+        CascadeStage(CascadeConfig(net=named, low=1), (1, 2, 2)),
+    )
     base.meta, labelled.meta = {"classes": ["a", "b", "c"]}, {"classes": ["a", "c", "b"]}
     with pytest.raises(ValueError, match="one has the classes a, b, c, the next a, c, b"):
         check_fits(base, labelled)
