@@ -21,13 +21,22 @@ import torch
 from torch import Tensor
 
 from experiments import files, sweep_schedule
+from experiments.flags import say
 from experiments.kept import kept
 from experiments.progress import Steps, goes_on
 from experiments.restoring import check_level
 from generative import noise
 from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
-from generative.papers.cascade import CascadeStage, check_fits, check_truncated, continued, stop_of, unfinished
+from generative.papers.cascade import (
+    CascadeStage,
+    check_fits,
+    check_truncated,
+    continued,
+    other_reductions,
+    stop_of,
+    unfinished,
+)
 from generative.samplers import Callback
 from generative.schedules import ScheduleConfig, make
 
@@ -60,6 +69,13 @@ def check(models: Sequence[PictureModel], levels: Sequence[float] = (), truncate
     for stage, level in zip(models[1:], levels, strict=False):
         assert isinstance(stage, ImageToImage)
         check_level(stage, level)
+
+
+def tell_reductions(runs: Sequence[str], models: Sequence[PictureModel]) -> None:
+    """A line for each stage that was trained on pictures which look another way than what the one before draws."""
+    for run, (before, stage) in zip(runs, pairwise(models), strict=False):
+        if how := other_reductions(before, stage):
+            say(f"{run} draws pictures as they look {how}: train both with the same (--data.reduced)")
 
 
 def planned(

@@ -108,6 +108,7 @@ def command(args: list[str]) -> int:
         raise ValueError(f"{asked.runs[-1]} was not trained with Gaussian noise on what it enlarges: it has no levels")
     if max(asked.levels) > last.config.most:
         raise ValueError(f"--levels must be at most {last.config.most}, what training went to, got {max(asked.levels)}")
+    cascade.tell_reductions(asked.runs, models)
     stages = {level: _stages(asked, models, level) for level in asked.levels}
     flags.check_writable(asked.output / "aug-level.md")
     config = configs.from_json(last.meta["config"])

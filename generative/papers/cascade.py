@@ -214,17 +214,17 @@ def check_fits(before: PictureModel, stage: PictureModel) -> None:
     ours, theirs = (model.meta.get("classes") if theirs else None for model in (before, stage))
     if ours and theirs and list(ours) != list(theirs):
         raise ValueError(f"the stages do not fit: one has the classes {', '.join(ours)}, the next {', '.join(theirs)}")
-    ours, theirs = reductions(before), reductions(stage, side)
-    if ours and theirs and ours != theirs and ours[0] == theirs[0]:
-        one, other = (" to ".join(map(str, path[1:])) for path in (ours, theirs))
-        raise ValueError(
-            f"the stages do not fit: one draws pictures as they look reduced from {one}, the next takes them reduced "
-            f"from {other}; reduce both in the same steps (--data.reduced)"
-        )
 
 
-def reductions(model: PictureModel, *further: int) -> tuple[Any, ...]:
-    """The set that a model was trained on, and the sides that its pictures were reduced through, then `further`: each
-    step is a filter, so another path leads to other pictures of the same size. Empty if it was not trained."""
-    data = model.meta.get("config", {}).get("data")
-    return () if data is None else (data["name"], data["size"] or "the files' size", *data["reduced"], *further)
+def other_reductions(before: PictureModel, stage: PictureModel) -> str:
+    """How the pictures of `before` were reduced in training, where `stage` learnt to enlarge ones that were reduced in
+    other steps: each step is a filter, so they look another way. Empty where the steps are the same, or unknown."""
+    ours, theirs = (model.meta.get("config", {}).get("data") for model in (before, stage))
+    if not ours or not theirs or any(ours[name] != theirs[name] for name in ("name", "size")):
+        return ""
+    side = stage.shape[1] // (stage.factor if isinstance(stage, ImageToImage) else 1)
+    paths = [[ours["size"], *ours["reduced"]], [theirs["size"], *theirs["reduced"], side]]
+    if paths[0] == paths[1]:
+        return ""
+    one, other = (" to ".join(str(side or "the files' size") for side in path) for path in paths)
+    return f"reduced from {one}, where the next stage knows pictures that were reduced from {other}"

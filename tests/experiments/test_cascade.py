@@ -1,5 +1,6 @@
 """Cascades: every stage is kept, nothing is made twice, and what stops a run changes nothing."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, replace
@@ -169,6 +170,22 @@ def test_stages_of_sr3_after_a_base(stages, restorers, picture_folder, tmp_path,
     assert large.equal(second.restore(small, seed=noise.mix(3, 1), draw={"steps": 2}))  # pyright: ignore
     status, _, err = tandem("sample", stages[0], sr3, "-n", 2, "-o", tmp_path / "x.png")  # one channel, not three
     assert (status, err.count("\n")) == (2, 1)
+
+
+def test_stages_that_know_other_pictures_are_named(stages, tandem, tmp_path) -> None:
+    run = tmp_path / "direct"
+    shutil.copytree(stages[0], run)
+    (about,) = run.glob("checkpoints/0*/model.json")
+    changed = json.loads(about.read_text())
+    changed["config"]["data"]["reduced"] = [4]
+    about.write_text(json.dumps(changed))
+    manifest = json.loads((about.parent / "manifest.json").read_text())
+    manifest["model.json"] = {"bytes": about.stat().st_size, "sha256": hashlib.sha256(about.read_bytes()).hexdigest()}
+    (about.parent / "manifest.json").write_text(json.dumps(manifest))
+    for base, told in ((run, True), (stages[0], False)):
+        args = ["sample", base, stages[1], "-n", 1, "--steps", 1, "-o", tmp_path / "grid.png"]
+        status, out, err = tandem(*args)
+        assert (status, "train both with the same (--data.reduced)" in out) == (0, told), err
 
 
 def test_other_settings_never_meet(stages, tmp_path) -> None:

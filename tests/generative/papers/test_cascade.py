@@ -13,7 +13,7 @@ from generative import models, noise, process
 from generative.augmentations import Blur, blurred
 from generative.nets.unet import UNetConfig
 from generative.oracle import GaussianOracle
-from generative.papers.cascade import CascadeConfig, CascadeStage, check_fits, time_of, truncated
+from generative.papers.cascade import CascadeConfig, CascadeStage, check_fits, other_reductions, time_of, truncated
 from generative.papers.progressive_distillation import Diffusion, DiffusionConfig
 from generative.papers.sr3 import reduced
 from generative.pixels import nearest_level, scale
@@ -224,6 +224,19 @@ def test_levels_that_were_not_trained_are_refused() -> None:
         stage(augmentation="none").restore(small, level=0.1)
 
 
+def test_pictures_that_were_reduced_in_other_steps_are_told_apart() -> None:
+    before, after = stage((1, 4, 4), 2), stage((1, 8, 8), 4)
+    others = "reduced from 16 to 8 to 4, where the next stage knows pictures that were reduced from 16 to 4"
+    for ours, theirs, says in (
+        ((16, 8, 4), (16, 8), ""), ((16, 4), (16,), ""), ((32, 4), (16,), ""), ((16, 8, 4), (16,), others)
+    ):  # fmt: skip
+        for model, (size, *sides) in ((before, ours), (after, theirs)):
+            model.meta = {"config": {"data": {"name": "mnist", "size": size, "reduced": sides}}}
+        assert other_reductions(before, after) == says
+    before.meta = {}
+    assert other_reductions(before, after) == ""
+
+
 def test_time_of_a_level() -> None:
     schedule = Cosine()
     for t in (0.01, 0.4, 0.99):
@@ -247,20 +260,6 @@ def test_stages_that_do_not_fit() -> None:
         check_fits(base, labelled)
     base = Diffusion(DiffusionConfig(net=named), (1, 1, 1))
     check_fits(base, labelled)
-    for path, low, says in (((16, 8, 4), (16, 8), ""), ((16, 8, 4), (16,), "from 16 to 8 to 4, the next takes them")):
-        base, labelled = (CascadeStage(CascadeConfig(net=TINY, low=one), shape)
-                          for one, shape in ((2, (1, 4, 4)), (4, (1, 8, 8))))  # fmt: skip
-        for model, (size, *sides) in ((base, path), (labelled, low)):
-            model.meta = {"config": {"data": {"name": "mnist", "size": size, "reduced": sides}}}
-        if says:
-            with pytest.raises(ValueError, match=f"reduced {says} reduced from 16 to 4; reduce both in the same steps"):
-                check_fits(base, labelled)
-        else:
-            check_fits(base, labelled)
-    base, labelled = (
-        Diffusion(DiffusionConfig(net=named), (1, 1, 1)),
-        CascadeStage(CascadeConfig(net=named, low=1), (1, 2, 2)),
-    )
     base.meta, labelled.meta = {"classes": ["a", "b", "c"]}, {"classes": ["a", "c", "b"]}
     with pytest.raises(ValueError, match="one has the classes a, b, c, the next a, c, b"):
         check_fits(base, labelled)
