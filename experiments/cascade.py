@@ -4,7 +4,7 @@ FOLDER/KEY/about.json            which models, levels and steps led to these pic
 FOLDER/KEY/000000000064.npz      pictures number 64 and on, uint8 [n, C, H, W]; float32 of a base that stops early
 
 A stage's key is a hash of all that decides its pictures, those of the stages before included. So what is there is never
-made again: a sweep over levels draws one set of base pictures, and more pictures add to those there are.
+made again: a sweep over levels draws one set of base pictures, and more pictures add to the whole files that there are.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ from generative.papers.cascade import (
     check_truncated,
     continued,
     other_reductions,
+    steps_to,
     stop_of,
     unfinished,
 )
@@ -142,11 +143,11 @@ def draw(
         if end is not None and number < 2:
             settings |= {"end": end, "base": models[0]}
         with goes_on(), Steps(what, n) as progress:
-            blocks = []
+            blocks, steps = [], stage.steps if end is None or number else steps_to(end, stage.steps)
             for first in range(0, n, BLOCK):
                 many = min(BLOCK, n - first)
 
-                def tell(at: dict[str, Any], first: int = first, many: int = many, steps: int = stage.steps) -> None:
+                def tell(at: dict[str, Any], first: int = first, many: int = many, steps: int = steps) -> None:
                     progress.update(first + many * (at["step"] + 1) / steps)
 
                 given = drawn[-1][first : first + many] if drawn else None

@@ -22,6 +22,7 @@ from generative import loading, noise, schedules, watch
 from generative.config import Device
 from generative.data import ImageSet
 from generative.image_to_image import ImageToImage, ImageToImageConfig
+from generative.metrics.kid import check_groups
 from generative.samplers import SAMPLERS
 from generative.schedules import Schedule
 from generative.train import pick_device
@@ -101,8 +102,10 @@ def eval_command(args: list[str]) -> int:
     asked = _ask(command, images, first, task)
     real = images if command.reference == "test" else load_set(config.data, "train")
     known, names = watch.chosen(real, command.reference_images), real.groups()
+    real_groups = [names[i] for i in known.tolist()]
+    check_groups(known, real_groups)
     judge = Judge(
-        asked, real.batch(known)["x"], [names[i] for i in known.tolist()], first.num_levels,
+        asked, real.batch(known)["x"], real_groups, first.num_levels,
         pick_device(command.device), split=command.reference, features=command.features,
         perceptual=command.perceptual, classifier=command.classifier,
     )  # fmt: skip
@@ -221,6 +224,7 @@ def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage,
     batch, names = images.batch(chosen), images.groups()
     given, mask = restoring.spoiled(first, task, batch["x"], command.seed, how=command.degradation)
     groups = [names[i] for i in chosen.tolist()]
+    check_groups(chosen, groups)
     return Asked(
         task=task, originals=batch["x"], label=batch["label"], classes=len(images.classes), groups=groups, given=given,
         mask=mask,

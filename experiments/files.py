@@ -1,13 +1,10 @@
 """Files are written whole or not at all."""
 
-import itertools
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-_NUMBERS = itertools.count()
-"""One for each file, since one may be written inside another's block."""
 
 
 @contextmanager
@@ -20,7 +17,7 @@ def whole(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise ValueError(f"cannot write {path}: it is there and no regular file")
-    temporary = target.with_name(f".{os.getpid()}-{next(_NUMBERS)}.writing{target.suffix}")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.writing{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)

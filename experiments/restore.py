@@ -33,7 +33,8 @@ def restore_command(args: list[str]) -> int:
     if not isinstance(loaded, ImageToImage):
         raise ValueError(f"{command.run} draws pictures of its own, it restores none: tandem sample {command.run}")
     further = [_further(run, loaded, command) for run in command.then]
-    _check_regression(command.run, loaded, command)
+    if all(model.config.regression for model in (loaded, *further)):
+        _check_regression(command)
     if loaded.config.net.classes and command.label is None:
         known = f": {', '.join(loaded.meta['classes'])}" if loaded.meta["classes"] else ""
         raise ValueError(f"this model needs a class: name one with --label{known}")
@@ -51,17 +52,18 @@ def restore_command(args: list[str]) -> int:
     return _folder(wanted) if command.source.is_dir() else _picture(wanted)
 
 
-def _check_regression(run: str, model: ImageToImage, command: RestoreCommand) -> None:
-    """Raises ValueError for what a network without noise cannot do, where it is the only one."""
+def _check_regression(command: RestoreCommand) -> None:
+    """Raises ValueError for what networks without noise cannot do."""
     asked = {
         "-n": command.n > 1,
         "--steps": command.steps,
         "--sampler": command.sampler,
         "--schedule": command.schedule,
     }
-    named = [flag for flag, value in asked.items() if value]
-    if model.config.regression and named and not command.then:
-        raise ValueError(f"{run} is a regression: it has one answer, in one step; leave {' and '.join(named)} out")
+    if named := [flag for flag, value in asked.items() if value]:
+        raise ValueError(
+            f"{command.run} is a regression: it has one answer, in one step; leave {' and '.join(named)} out"
+        )
 
 
 def _further(run: str, first: ImageToImage, command: RestoreCommand) -> ImageToImage:
@@ -128,7 +130,7 @@ def _folder(wanted: Wanted) -> int:
     settings |= {"then_levels": list(command.then_levels)} if any(command.then_levels) else {}
 
     def belongs(path: Path) -> list[Path]:
-        return [path, *(picture_files.beside(place, path) for place in (command.mask, command.reference) if place)]
+        return [path, *([] if command.mask is None else [picture_files.beside(command.mask, path)])]
 
     @lru_cache(maxsize=1)
     def asked(path: Path) -> restore_picture.Question:

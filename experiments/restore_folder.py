@@ -46,6 +46,7 @@ def pictures_of(folder: Path) -> list[Path]:
     or their answers would collide."""
     sheet = folder / SHEET if (folder / RECORD).exists() else None
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file() and p != sheet)
+    found = [path for path in found if not path.name.startswith(".")]  # such as what a killed process was writing
     if not found:
         raise ValueError(f"there is no picture ({', '.join(EXTENSIONS)}) in {folder}")
     seen: dict[str, Path] = {Path(SHEET).stem: Path("the contact sheet")}
@@ -70,20 +71,22 @@ def restore(
         settings: what else decides the answers, as plain data; belongs: the files that a picture's answer is made of,
             and make: its answers uint8 [H, W, C] (a ValueError of these leaves the picture out); show: its row of the
             contact sheet.
-    Raises: ValueError, before anything is written, for a folder with answers of other settings or other people's files,
+    Raises: ValueError, before any picture is made, for a folder with answers of other settings or other people's files,
         or one in which another process is at work.
     """
     with goes_on(), Store(output).locked("restores pictures into it"):
         done = _done(output, settings)
         places = {path: names(output / f"{path.stem}.png", n) for path in sources}
-        _check_foreign(output, done, places)
+        _check_foreign(output, done, places, n)
         made, failed, rows = 0, 0, []
         for path in sources:
+            known = done.get(path.stem, [])
             try:
                 key = _hash(belongs(path))
-                answers = None if _is_made(places[path], done.get(path.name, []), key) else make(path)
+                answers = None if _is_made(places[path], known, key) else make(path)
             except ValueError as error:
-                say(f"{error}: {path.name} is left out")
+                stale = f"; {places[path][0]} is of an earlier one" if known and places[path][0].exists() else ""
+                say(f"{error}: {path.name} is left out{stale}")
                 failed += 1
                 continue
             if answers is not None:
@@ -107,6 +110,8 @@ def _is_made(places: list[Path], known: list[str], key: str) -> bool:
     file can have."""
     if any(map(_is_too_long, places)):
         raise ValueError("its answers would have names that are too long")
+    if odd := next((place for place in places if place.exists() and not place.is_file()), None):
+        raise ValueError(f"{odd} is there and no regular file")
     there = [place.is_file() and place.stat().st_size > 0 for place in places]
     for place, one, was in zip(places, there, known[1:], strict=False):  # nothing is known while they are being made
         if one and _hash([place]) != was:
@@ -119,13 +124,13 @@ def _is_too_long(place: Path) -> bool:
 
 
 def _note(output: Path, settings: dict[str, Any], done: dict[str, list[str]], path: Path, hashes: list[str]) -> None:
-    done[path.name] = hashes
+    done[path.stem] = hashes
     files.write_text(output / RECORD, json.dumps({"settings": settings, "pictures": done}, indent=2))
 
 
-def _check_foreign(output: Path, done: dict[str, list[str]], places: dict[Path, list[Path]]) -> None:
+def _check_foreign(output: Path, done: dict[str, list[str]], places: dict[Path, list[Path]], n: int) -> None:
     """Raises ValueError for files with the names of answers, or of the contact sheet, that no earlier call made."""
-    ours = {place for path, several in places.items() if path.name in done for place in several}
+    ours = {place for stem in done for place in names(output / f"{stem}.png", n)}
     wanted = [place for several in places.values() for place in several if place not in ours]
     for place in (*wanted, *(() if done else (output / SHEET,))):
         if not _is_too_long(place) and (place.exists() or place.is_symlink()):
@@ -133,8 +138,8 @@ def _check_foreign(output: Path, done: dict[str, list[str]], places: dict[Path, 
 
 
 def _done(output: Path, settings: dict[str, Any]) -> dict[str, list[str]]:
-    """Picture -> a hash of what its answers were made of, and one of each answer; nothing while they are being made.
-    Raises ValueError for other settings."""
+    """Picture, without its ending -> a hash of what its answers were made of, and one of each answer; none while they
+    are being made. Raises ValueError for other settings."""
     path = output / RECORD
     if not path.exists():
         return {}
@@ -142,7 +147,9 @@ def _done(output: Path, settings: dict[str, Any]) -> dict[str, list[str]]:
         if not path.is_file():
             raise ValueError("it is no regular file")
         record = json.loads(path.read_text())
-        done = {str(name): [str(key) for key in keys] for name, keys in record["pictures"].items()}
+        done: dict[str, list[str]] = record["pictures"]
+        if not all(isinstance(keys, list) and all(isinstance(key, str) for key in keys) for keys in done.values()):
+            raise ValueError("its pictures have no lists of hashes")
         same = record["settings"] == settings
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}): name another folder with --output") from None

@@ -27,7 +27,7 @@ from generative.data import ImageSet
 from generative.metrics import fid, restoration
 from generative.metrics.accuracy_score import accuracy_score
 from generative.metrics.features import Features
-from generative.metrics.kid import Kid, kid
+from generative.metrics.kid import Kid, check_groups, kid
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage
@@ -133,9 +133,11 @@ def command(args: list[str]) -> int:
 
 
 def _pictures(images: ImageSet, most: int) -> tuple[dict[str, Tensor], list[str]]:
-    """At most so many pictures, evenly spread, and what each is from."""
+    """At most so many pictures, evenly spread, and what each is from. Raises ValueError for too few photographs."""
     chosen, groups = watch.chosen(images, most), images.groups()
-    return images.batch(chosen), [groups[i] for i in chosen.tolist()]
+    names = [groups[i] for i in chosen.tolist()]
+    check_groups(chosen, names)
+    return images.batch(chosen), names
 
 
 def _check(asked: AugLevelCommand) -> None:
@@ -185,7 +187,7 @@ class _Judge:
     ) -> Row:
         """groups: what each of the pictures is from; each is drawn on its own if None."""
         features = features_of(self.net, made, self.num_levels, "pictures")
-        estimate = kid(features, self.features, groups or [str(i) for i in range(len(made))], self.groups)
+        estimate = kid(features, self.features, groups or [f"sample {i}" for i in range(len(made))], self.groups)
         scores = self._accuracy(made, labels) if self.classes and self.classifiers and labels is not None else {}
         missed = None if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
         found = fid.fid(features, self.features)

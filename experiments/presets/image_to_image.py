@@ -196,7 +196,7 @@ def _regression(make: Callable[[], TrainConfig], divisor: float = 3) -> Callable
 
 
 EXPECTED: dict[str, str] = {
-    "sr3-photos64": "KID 0.030 of 400 held-out crops, beside 0.042 of its regression and 0.064 of bicubic; `tandem "
+    "sr3-photos64": "KID 0.030 of 400 held-out crops, beside 0.041 of its regression and 0.061 of bicubic; `tandem "
     "train sr3-photos64 --steps 3000 --optim.batch 32 --optim.bf16`, the same of sr3-photos64-regression, `tandem eval "
     "RUN RUN-regression --images 400 --reference-images 3000`",
 }

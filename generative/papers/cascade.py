@@ -141,6 +141,11 @@ def stop_of(base: PictureModel, stage: CascadeStage, level: float) -> float:
     return round(time_of(lambda t: schedule(t.to(base.device)).cpu(), stop), 12)
 
 
+def steps_to(end: float, steps: int) -> int:
+    """How many of its steps a base takes that stops at t = `end`."""
+    return max(1, round(steps * (1 - end)))
+
+
 @torch.no_grad()
 def unfinished(
     base: PictureModel,
@@ -158,7 +163,7 @@ def unfinished(
 
     steps: of the base, were it to go to the end; it takes its share of them; callback: of the sampler.
     """
-    times = torch.linspace(1, end, max(1, round(steps * (1 - end))) + 1, dtype=torch.float64, device=base.device)
+    times = torch.linspace(1, end, steps_to(end, steps) + 1, dtype=torch.float64, device=base.device)
     sources = noise.per_example(noise.mix(seed, noise.SAMPLES), range(first, first + n), base.device)
     z = noise.normal(sources, (n, *base.shape), device=base.device, dtype=torch.float32)
     if end == 1:  # what is handed over is noise alone
@@ -220,11 +225,12 @@ def other_reductions(before: PictureModel, stage: PictureModel) -> str:
     """How the pictures of `before` were reduced in training, where `stage` learnt to enlarge ones that were reduced in
     other steps: each step is a filter, so they look another way. Empty where the steps are the same, or unknown."""
     ours, theirs = (model.meta.get("config", {}).get("data") for model in (before, stage))
-    if not ours or not theirs or any(ours[name] != theirs[name] for name in ("name", "size")):
+    same = "name", "path", "size", "downscale"
+    if not ours or not theirs or not ours["size"] or any(ours[name] != theirs[name] for name in same):
         return ""
     side = stage.shape[1] // (stage.factor if isinstance(stage, ImageToImage) else 1)
     paths = [[ours["size"], *ours["reduced"]], [theirs["size"], *theirs["reduced"], side]]
     if paths[0] == paths[1]:
         return ""
-    one, other = (" to ".join(str(side or "the files' size") for side in path) for path in paths)
+    one, other = (" to ".join(map(str, path)) for path in paths)
     return f"reduced from {one}, where the next stage knows pictures that were reduced from {other}"

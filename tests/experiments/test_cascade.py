@@ -173,17 +173,18 @@ def test_stages_of_sr3_after_a_base(stages, restorers, picture_folder, tmp_path,
 
 
 def test_stages_that_know_other_pictures_are_named(stages, tandem, tmp_path) -> None:
-    run = tmp_path / "direct"
-    shutil.copytree(stages[0], run)
-    (about,) = run.glob("checkpoints/0*/model.json")
-    changed = json.loads(about.read_text())
-    changed["config"]["data"]["reduced"] = [4]
-    about.write_text(json.dumps(changed))
-    manifest = json.loads((about.parent / "manifest.json").read_text())
-    manifest["model.json"] = {"bytes": about.stat().st_size, "sha256": hashlib.sha256(about.read_bytes()).hexdigest()}
-    (about.parent / "manifest.json").write_text(json.dumps(manifest))
-    for base, told in ((run, True), (stages[0], False)):
-        args = ["sample", base, stages[1], "-n", 1, "--steps", 1, "-o", tmp_path / "grid.png"]
+    for name, reduced in (("0", [8, 4]), ("1", [8]), ("direct", [4])):
+        run = shutil.copytree(stages[int(name == "1")], tmp_path / name)
+        (about,) = run.glob("checkpoints/0*/model.json")
+        changed = json.loads(about.read_text())
+        changed["config"]["data"] |= {"size": 16, "reduced": reduced}
+        about.write_text(json.dumps(changed))
+        manifest = json.loads((about.parent / "manifest.json").read_text())
+        digest = hashlib.sha256(about.read_bytes()).hexdigest()
+        manifest["model.json"] = {"bytes": about.stat().st_size, "sha256": digest}
+        (about.parent / "manifest.json").write_text(json.dumps(manifest))
+    for base, told in (("direct", True), ("0", False)):
+        args = ["sample", tmp_path / base, tmp_path / "1", "-n", 1, "--steps", 1, "-o", tmp_path / "grid.png"]
         status, out, err = tandem(*args)
         assert (status, "train both with the same (--data.reduced)" in out) == (0, told), err
 

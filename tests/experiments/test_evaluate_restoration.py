@@ -1,7 +1,9 @@
 """`tandem eval` of models that restore pictures: the table, what is kept, and what makes none."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from experiments import restoring, runs
 from experiments.restoring import spoiled
 from experiments.simple_methods import mean_known, nearest_known, simple
 from generative import watch
+from generative.checkpoint import pack, unpack
 from generative.degradations import compressed
 from generative.metrics import restoration
 from generative.papers.sr3 import SR3
+from generative.schedules import linear_betas
 
 QUICK = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--classifier", "none")
 
@@ -53,6 +57,32 @@ def test_a_table_of_an_enlarger(restorers, tandem, tmp_path) -> None:
     np.savez(stored, pictures=answers[:, :1])
     status, _, err = tandem(*args)
     assert (status, "pictures (remove it to have them drawn anew)" in err, err.count("\n")) == (2, True, 1)
+
+
+def test_answers_to_another_question_are_others(restorers, tandem, tmp_path) -> None:
+    """Whatever decides an answer decides where it is kept; what decides the table alone does not."""
+    out, run = tmp_path / "page", tmp_path / "runs" / "tiny-sr3-photos64" / "copy"
+    shutil.copytree(restorers["sr3-photos64"], run)
+    (tmp_path / "linear.json").write_text(json.dumps(asdict(linear_betas(1e-4, 0.5, 20))))
+    weights, about = (next(run.glob(f"checkpoints/*/{name}")) for name in ("model.safetensors", "manifest.json"))
+
+    def more(*flags: Any) -> int:
+        before = len(list((out / "answers").glob("*"))) if out.exists() else 0
+        status, _, err = tandem("eval", run, *QUICK, *flags, "--output", out)
+        assert status == 0, err
+        return len(list((out / "answers").iterdir())) - before
+
+    assert more() == 1
+    for flags in (("--seed", 1), ("--steps", 3), ("--sampler", "ddim"), ("--schedule", tmp_path / "linear.json")):
+        assert more(*flags) == 1, flags
+    assert more("--reference", "test") == 0
+    changed = {name: tensor * 1.01 for name, tensor in unpack(weights.read_bytes(), "").items()}
+    weights.write_bytes(pack(changed))
+    manifest = json.loads(about.read_text())
+    data = weights.read_bytes()
+    manifest["model.safetensors"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    about.write_text(json.dumps(manifest))
+    assert more() == 1
 
 
 def test_what_was_drawn_before_an_interruption_is_kept(restorers, tandem, tmp_path, monkeypatch) -> None:

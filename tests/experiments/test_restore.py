@@ -14,6 +14,7 @@ from PIL import Image
 
 import generative
 from experiments import contact_sheet
+from experiments.progress import Steps
 from generative import noise
 from generative.checkpoint import Store, pack
 from generative.papers.palette import Palette
@@ -77,6 +78,20 @@ def test_what_was_enlarged_is_enlarged_further(restorers, tandem, tmp_path) -> N
     for name, answer in zip(("out-1.png", "out-2.png"), large, strict=True):
         assert np.array_equal(opened(tmp_path / name), answer.permute(1, 2, 0).numpy())
     assert "48 x 32, in 15 tiles of 16 x 16 at each step" in said
+
+
+def test_progress_rises_by_one_to_the_last_step(restorers, tandem, tmp_path, monkeypatch) -> None:
+    """Through all rounds of a panorama, and through the models of --then."""
+    told: list[tuple[float, float]] = []
+    monkeypatch.setattr(Steps, "update", lambda self, done, note="": told.append((done, self.total)))
+    source, run = picture(tmp_path / "in.png", 4, 4), restorers["sr3-photos64"]
+    for args, total in (
+        ([restorers["palette-uncrop64"], source, "--side", "all", "--times", 2, "--steps", 3], 24),
+        ([run, source, "--then", run, "--steps", 5], 10),
+    ):
+        told.clear()
+        assert tandem("restore", *args, "-o", tmp_path / "out.png")[0] == 0
+        assert told == [(done, total) for done in range(1, total + 1)]
 
 
 def test_several_answers_differ_and_do_not_depend_on_their_number(restorers, tandem, tmp_path) -> None:
@@ -218,6 +233,23 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
     (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "0.png").read_bytes())
     assert "1 of 4 pictures made now" in tandem(*args)[1]  # it is another picture now
     assert opened(out / "1.png").shape == opened(out / "0.png").shape
+    (tmp_path / "in" / "0.png").rename(tmp_path / "in" / "0.bmp")  # the same bytes
+    assert "0 of 4 pictures made now" in tandem(*args)[1]
+    assert "0 of 4 pictures made now" in tandem(*args, "--reference", tmp_path / "in")[1]  # is for the sheet alone
+    whole = (tmp_path / "in" / "1.png").read_bytes()
+    (tmp_path / "in" / "1.png").write_bytes(b"")
+    status, said, _ = tandem(*args)
+    assert (status, f"1.png is left out; {out / '1.png'} is of an earlier one" in said) == (1, True)
+    (tmp_path / "in" / "1.png").write_bytes(whole)
+    (out / "0.png").unlink()
+    (out / "0.png").mkdir()
+    (out / "1.png").unlink()
+    status, said, _ = tandem(*args)
+    assert (status, "1 of 4 pictures made now, 1 left out" in said) == (1, True)
+    assert "0.png is there and no regular file: 0.bmp is left out" in said
+    (out / "0.png").rmdir()
+    (tmp_path / "in" / ".17.writing.png").write_bytes(b"")  # of somebody who was killed
+    assert "1 of 4 pictures made now" in tandem(*args)[1]
     theirs = picture(out / "2.png", 3, 3).read_bytes()  # somebody went on with it
     status, said, _ = tandem(*args)
     assert (status, f"{out / '2.png'} is not what was made (remove it" in said) == (1, True)
@@ -227,8 +259,9 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
     assert (status, err) == (2, f"tandem: {out} is in use: another process restores pictures into it\n")
     status, _, err = tandem(*args, "--seed", 1)
     assert (status, "holds pictures that other settings made" in err) == (2, True)
-    (out / "restore.json").write_text("{")
-    assert "restore.json cannot be read" in tandem(*args)[2]
+    for damaged in ("{", '{"settings": {}, "pictures": {"0": "cd87"}}', '{"settings": {}, "pictures": {"0": [7]}}'):
+        (out / "restore.json").write_text(damaged)
+        assert "restore.json cannot be read" in tandem(*args)[2]
 
 
 def test_a_changed_mask_is_another_question(restorers, tandem, tmp_path) -> None:

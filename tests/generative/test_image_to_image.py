@@ -218,7 +218,7 @@ def test_known_pixels_of_x0_hat_are_the_known_ones() -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 13), (21, 17)])
 def test_tiles_of_a_denoiser_that_looks_at_single_pixels_change_nothing(size: tuple[int, int]) -> None:
-    """Five tiles at a time, the first two places of the first call filled up."""
+    """Five tiles at a time, those of pictures that come after two others."""
     z, image = torch.randn(2, 3, *size), torch.randn(2, 3, *size)
 
     def pixelwise(z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
@@ -228,6 +228,22 @@ def test_tiles_of_a_denoiser_that_looks_at_single_pixels_change_nothing(size: tu
     cond, level = {"image": image, "label": torch.tensor([1.0, 2.0])}, torch.tensor([0.1, 0.2])
     direct = (0.3 * z + image) * cond["label"][:, None, None, None] + level[:, None, None, None]
     assert_close(tiled(pixelwise, (8, 8), rows=5, first=2)(z, level, cond), direct)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 13), (21, 17)])
+def test_a_tile_s_place_in_a_call_depends_on_its_number_alone(size: tuple[int, int]) -> None:
+    """What a denoiser makes of a row may depend on the row's place: the same bits for any split of the pictures."""
+
+    def place_sensitive(z: Tensor, log_snr: Tensor, cond: Any = None) -> Tensor:
+        return z + torch.arange(len(z))[:, None, None, None]
+
+    z = torch.randn(7, 3, *size, dtype=torch.float64)
+    whole = tiled(place_sensitive, (8, 8), rows=5, first=3)(z, torch.zeros(7))
+    parts = [
+        tiled(place_sensitive, (8, 8), rows=5, first=3 + a)(z[a:b], torch.zeros(b - a))
+        for a, b in pairwise((0, 1, 3, 7))
+    ]
+    assert torch.cat(parts).equal(whole)
 
 
 @pytest.mark.parametrize(

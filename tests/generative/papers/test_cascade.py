@@ -231,8 +231,12 @@ def test_pictures_that_were_reduced_in_other_steps_are_told_apart() -> None:
         ((16, 8, 4), (16, 8), ""), ((16, 4), (16,), ""), ((32, 4), (16,), ""), ((16, 8, 4), (16,), others)
     ):  # fmt: skip
         for model, (size, *sides) in ((before, ours), (after, theirs)):
-            model.meta = {"config": {"data": {"name": "mnist", "size": size, "reduced": sides}}}
+            data = {"name": "mnist", "path": None, "downscale": 1, "size": size, "reduced": sides}
+            model.meta = {"config": {"data": data}}
         assert other_reductions(before, after) == says
+    for other in ({"path": "elsewhere"}, {"downscale": 2}, {"name": "emoji"}):
+        before.meta = {"config": {"data": {**before.meta["config"]["data"], **other}}}
+        assert other_reductions(before, after) == ""
     before.meta = {}
     assert other_reductions(before, after) == ""
 
