@@ -23,7 +23,7 @@ from torch import Tensor
 from experiments import files, sweep_schedule
 from experiments.flags import say
 from experiments.kept import kept
-from experiments.progress import Steps, goes_on
+from experiments.progress import Steps
 from experiments.restoring import check_level
 from generative import noise
 from generative.image_to_image import ImageToImage
@@ -142,7 +142,7 @@ def draw(
         settings: dict[str, Any] = {"seed": noise.mix(seed, number)}
         if end is not None and number < 2:
             settings |= {"end": end, "base": models[0]}
-        with goes_on(), Steps(what, n) as progress:
+        with Steps(what, n) as progress:
             blocks, steps = [], stage.steps if end is None or number else steps_to(end, stage.steps)
             for first in range(0, n, BLOCK):
                 many = min(BLOCK, n - first)

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 BOX, GAP, HEAD, NAME = 256, 4, 22, 16
@@ -30,12 +32,12 @@ def sheet(rows: list[Row], titles: tuple[str, ...] = ()) -> np.ndarray:
     heads = ("given", *titles, *(("original",) if has_original else ()))
     width = GAP + len(heads) * (BOX + GAP)
     canvas = Image.new("RGB", (width, HEAD + len(rows) * (BOX + NAME + GAP)), "white")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 12)
     for column, head in enumerate(heads):
         pen.text((GAP + column * (BOX + GAP) + BOX // 2, HEAD // 2), head, font=font, fill="black", anchor="mm")
     for number, row in enumerate(rows):
         top = HEAD + number * (BOX + NAME + GAP)
-        pen.text((GAP, top + NAME // 2), row.name[:80], font=font, fill=(90, 90, 90), anchor="lm")
+        pen.text((GAP, top + NAME // 2), _short(row.name), font=font, fill=(90, 90, 90), anchor="lm")
         pictures = [row.given, *row.made, *[None] * (made - len(row.made)), row.original]
         largest = max((picture for picture in pictures if picture is not None), key=lambda picture: picture.size)
         for column, picture in enumerate(pictures[: len(heads)]):
@@ -44,6 +46,10 @@ def sheet(rows: list[Row], titles: tuple[str, ...] = ()) -> np.ndarray:
                 left = GAP + column * (BOX + GAP) + (BOX - shown.width) // 2
                 canvas.paste(shown, (left, top + NAME + (BOX - shown.height) // 2))
     return np.asarray(canvas)
+
+
+def _short(name: str, most: int = 60) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _fitted(picture: np.ndarray, largest: np.ndarray) -> Image.Image:

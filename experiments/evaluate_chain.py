@@ -59,6 +59,7 @@ class ChainEvalCommand:
     """Folder of the page, its figure and its pictures; scores/ of the first chain if omitted."""
 
 
+@goes_on()
 def eval_command(args: list[str]) -> int:
     """Scores a chain's students beside samplers of the undistilled model with as many steps; goes on where it was."""
     command = flags.parse(
@@ -78,8 +79,7 @@ def eval_command(args: list[str]) -> int:
         _check_chains(command, everything, steps)
         for scores in everything:
             scores.tuner = next(one for one in everything if one.weights[0] == scores.weights[0])
-        with goes_on():
-            rows = [[*_measured(command, scores, steps, number)] for number, scores in enumerate(everything)]
+        rows = [[*_measured(command, scores, steps, number)] for number, scores in enumerate(everything)]
         _write(command, output, steps, everything, rows)
     return 0
 

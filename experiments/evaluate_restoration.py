@@ -82,6 +82,7 @@ class RestorationEvalCommand:
     """Folder of the page, its contact sheet, and the numbers as JSON; scores/ of the first run if omitted."""
 
 
+@goes_on()
 def eval_command(args: list[str]) -> int:
     """Measures restored pictures beside a simple method and the originals, on pictures that were not trained on."""
     command = flags.parse(
@@ -197,8 +198,7 @@ def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: Im
         keep = _keeper(folder / f"{name.replace('/', '-')}-{k + 1}", (*words, seed), (given, label, mask), model.shape)
         options: dict[str, Any] = {"label": label, "level": command.level, "what": name, "keep": keep}
         draw = {**how, "schedule": _schedule(command)}
-        with goes_on():
-            made[k, some] = restoring.answers(model, asked.task, given, mask, seed=seed, draw=draw, **options)
+        made[k, some] = restoring.answers(model, asked.task, given, mask, seed=seed, draw=draw, **options)
     return made
 
 

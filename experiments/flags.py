@@ -150,9 +150,9 @@ def escaped(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """A line for the person, at once; with escapes for what their terminal cannot show."""
+    """A line for the person, at once; with escapes for what their terminal cannot show, or would obey."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    print(escaped(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def paragraph(name: str, width: int, what: str, facts: list[str]) -> None:

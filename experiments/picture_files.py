@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from experiments import files
@@ -19,6 +20,7 @@ _MODES = {
     "I;16": "16 bits became 8, {}", "I;16B": "16 bits became 8, {}", "I;16L": "16 bits became 8, {}",
 }  # fmt: skip
 _CLEAR = ("RGBA", "LA", "PA", "La", "RGBa")
+_MARK = "Software", "Tandem"
 _ORIENTATION = 0x0112
 """Of EXIF; 1 is upright."""
 
@@ -114,9 +116,25 @@ def beside(place: Path, path: Path) -> Path:
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """uint8 [H, W, 1 or 3] as a PNG, whole or not at all."""
+    """uint8 [H, W, 1 or 3] as a PNG that says who made it, whole or not at all."""
+    mark = PngInfo()
+    mark.add_text(*_MARK)
     with files.whole(path) as temporary:
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, "PNG")
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, "PNG", pnginfo=mark)
+
+
+def check_ours(path: Path) -> None:
+    """Raises ValueError for a file that is there and that `write` did not make."""
+    name, value = _MARK
+    try:
+        if not path.exists():
+            return
+        with Image.open(path) as opened:
+            ours = opened.info.get(name) == value
+    except Exception:  # no picture, or a damaged one
+        ours = False
+    if not ours:
+        raise ValueError(f"{path} is there, and no earlier call made it: name another --output")
 
 
 def to_bytes(picture: Tensor, model: PictureModel) -> np.ndarray:

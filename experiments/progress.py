@@ -25,7 +25,7 @@ class Steps:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
             self.bar = Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self.began = self.last = time.monotonic()
-        self.said = False
+        self.said = self.ended = False
 
     def __enter__(self) -> "Steps":
         if self.bar:
@@ -43,8 +43,9 @@ class Steps:
 
     def _worth_a_line(self, ended: bool) -> bool:
         """The first after a second, then one a minute and the last: what takes no time needs no line."""
-        quiet = time.monotonic() - self.last
-        return quiet >= (LINE_EVERY_S if self.said else FIRST_LINE_S) or (ended and self.said)
+        quiet, before = time.monotonic() - self.last, self.ended
+        self.ended = ended
+        return quiet >= (LINE_EVERY_S if self.said else FIRST_LINE_S) or (ended and self.said and not before)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar:

@@ -16,7 +16,13 @@ from generative import schedules
 from generative.image_to_image import ImageToImage
 from generative.train import pick_device
 
-EXAMPLE = "tandem restore runs/palette-inpaint64/20260101-120000-0 IN.png --mask M.png -o OUT.png -n 4"
+EXAMPLE = """tandem restore runs/sr3-photos64/TIME-0 IN.png -o OUT.png
+
+Example: tandem restore runs/palette-inpaint64/TIME-0 IN.png --mask M.png -o OUT.png -n 4
+
+Example: tandem restore runs/palette-uncrop64/TIME-0 IN.png --side right --times 8 -o panorama.png
+
+Example: tandem restore runs/palette-all64/TIME-0 PICTURES --task colorize -o coloured"""
 
 
 def restore_command(args: list[str]) -> int:
@@ -87,7 +93,8 @@ def _task(command: RestoreCommand, model: ImageToImage) -> str:
     if command.mask is not None and task != "inpaint":
         raise ValueError(f"--mask is for inpaint, not for {task}")
     if (command.side != "right" or command.times != 1) and (task != "uncrop" or command.spoil):
-        raise ValueError(f"--side and --times are for uncrop without --spoil, not for {task}")
+        instead = "with --spoil the hole is drawn as in training" if task == "uncrop" else f"not for {task}"
+        raise ValueError(f"--side and --times are for uncropping a picture that goes on: {instead}")
     restoring.check_level(model, command.level)
     if task == "inpaint" and command.mask is None and not command.spoil:
         raise ValueError("inpaint needs --mask M.png, white where the picture is to be made anew (or --spoil)")
@@ -99,8 +106,13 @@ def _picture(wanted: Wanted) -> int:
     places, page = restore_folder.names(output, command.n), restore_folder.sheet_beside(output)
     for path in (*places, page):
         flags.check_writable(path)
+        picture_files.check_ours(path)
     one = restore_picture.question(wanted, command.source, 0)
-    made = restore_picture.answers(wanted, one)
+    try:
+        made = restore_picture.answers(wanted, one)
+    except KeyboardInterrupt:
+        say("stopped; nothing was written")
+        raise
     for place, pixels in zip(places, made, strict=True):
         picture_files.write(place, pixels)
     picture_files.write(page, contact_sheet.sheet([restore_picture.row(wanted, one, made)]))

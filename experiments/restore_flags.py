@@ -8,6 +8,7 @@ import tyro
 
 from experiments import restore_folder
 from generative.config import Device
+from generative.data.decode import EXTENSIONS
 from generative.samplers import SAMPLERS
 from generative.tiling import corners
 
@@ -79,6 +80,10 @@ def check(command: RestoreCommand) -> None:
     if command.source.is_dir():
         if output.exists() and not output.is_dir():
             raise ValueError(f"--output must be a folder, where {command.source} is one: {output} is none")
+        if output.suffix.lower() in EXTENSIONS and not output.exists():
+            raise ValueError(f"--output must be a folder, where {command.source} is one, got {output}")
+        if command.reference is not None and not command.reference.is_dir():
+            raise ValueError(f"--reference must be a folder, where {command.source} is one, got {command.reference}")
         if output.resolve() == command.source.resolve():
             raise ValueError(f"the pictures in {command.source} would be overwritten: name another --output")
         return

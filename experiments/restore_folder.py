@@ -52,7 +52,7 @@ def pictures_of(folder: Path) -> list[Path]:
     seen: dict[str, Path] = {Path(SHEET).stem: Path("the contact sheet")}
     for path in found:
         if (other := seen.setdefault(path.stem, path)) != path:
-            raise ValueError(f"the answers for {path.name} and {other.name} in {folder} would have the same name")
+            raise ValueError(f"the answers for {path.name} and {other.name} would have one name: rename it in {folder}")
     return found
 
 
@@ -74,9 +74,10 @@ def restore(
     Raises: ValueError, before any picture is made, for a folder with answers of other settings or other people's files,
         or one in which another process is at work.
     """
+    places = {path: names(output / f"{path.stem}.png", n) for path in sources}
+    _check_foreign(output, _done(output, settings), places, n)  # before there is a lock in somebody's folder
     with goes_on(), Store(output).locked("restores pictures into it"):
         done = _done(output, settings)
-        places = {path: names(output / f"{path.stem}.png", n) for path in sources}
         _check_foreign(output, done, places, n)
         made, failed, rows = 0, 0, []
         for path in sources:
@@ -101,7 +102,8 @@ def restore(
         if rows:
             picture_files.write(output / SHEET, contact_sheet.sheet(rows))
     shown = f"; {output / SHEET} shows {'them' if len(rows) == len(sources) else len(rows)}" if rows else ""
-    say(f"{output}: {made} of {len(sources)} pictures made now, {failed} left out{shown}")
+    there = len(sources) - made - failed
+    say(f"{output}: {made} of {len(sources)} pictures made now, {there} there already, {failed} left out{shown}")
     return failed
 
 
@@ -150,11 +152,12 @@ def _done(output: Path, settings: dict[str, Any]) -> dict[str, list[str]]:
         done: dict[str, list[str]] = record["pictures"]
         if not all(isinstance(keys, list) and all(isinstance(key, str) for key in keys) for keys in done.values()):
             raise ValueError("its pictures have no lists of hashes")
-        same = record["settings"] == settings
+        had = dict(record["settings"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}): name another folder with --output") from None
-    if not same:
-        raise ValueError(f"{output} holds pictures that other settings made: name another folder with --output")
+    if odd := sorted(name for name in {*had, *settings} if had.get(name) != settings.get(name)):
+        one = f"{odd[0]} was {had.get(odd[0])}, is {settings.get(odd[0])}"
+        raise ValueError(f"{output} holds pictures that other settings made ({one}): name another folder with --output")
     return done
 
 

@@ -73,7 +73,14 @@ def question(wanted: Wanted, path: Path, number: int) -> Question:
     rounds: list[Side | None] = [None]
     if wanted.task == "uncrop" and not command.spoil:
         rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
-    return Question(path=path, number=number, given=given, asked=asked, rounds=rounds, original=original)
+    one = Question(path=path, number=number, given=given, asked=asked, rounds=rounds, original=original)
+    sizes, mask = _sizes(wanted, one), asked.get("mask")
+    for name, other, size in (("reference", original, sizes[-1]), ("mask", mask, picture.shape[-2:])):
+        if other is not None and tuple(other.shape[-2:]) != tuple(size):
+            has, needs = (f"{width} x {height}" for height, width in (other.shape[-2:], size))
+            what = "the picture" if name == "mask" else "the answer"
+            raise ValueError(f"{path}: the {name} is {has}, {what} {needs}: they must agree")
+    return one
 
 
 def answers(wanted: Wanted, one: Question) -> list[np.ndarray]:
@@ -116,10 +123,14 @@ def answers(wanted: Wanted, one: Question) -> list[np.ndarray]:
 def row(wanted: Wanted, one: Question, made: list[np.ndarray]) -> contact_sheet.Row:
     """Of the contact sheet: what a person gave, as the model was told it, and what was made of it."""
     command, model = wanted.command, wanted.model
-    shown, side = one.given, one.rounds[0]
-    if side is not None:
-        shown, _ = extended(shown[None], side, _half(model, side))
-        shown = shown[0]
+    shown = one.given
+    if one.rounds[0] is not None:
+        hole = torch.zeros(1, 1, *shown.shape[1:], dtype=torch.bool)
+        for side in filter(None, one.rounds):  # the whole frame, grey where nothing is known
+            shown, _ = extended(shown[None], side, _half(model, side))
+            known, new = extended(hole, side, _half(model, side))
+            shown, hole = shown[0], known | new
+        shown = torch.where(hole[0], 128, shown)
     elif "mask" in one.asked:
         shown = torch.where(one.asked["mask"], 128 if command.spoil else 255, shown)
     elif wanted.task == "colorize":

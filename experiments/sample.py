@@ -10,7 +10,7 @@ import tyro
 import generative
 from experiments import files, flags
 from experiments.flags import say
-from experiments.progress import Steps
+from experiments.progress import Steps, goes_on
 from generative import chain_manifest
 from generative.config import Device
 from generative.samplers import SAMPLERS
@@ -87,6 +87,7 @@ def sample_command(args: list[str]) -> int:
     return 0
 
 
+@goes_on()
 def _cascade(command: SampleCommand) -> int:
     """Draws through several models, each told what the one before drew."""
     from experiments import cascade

@@ -4,9 +4,8 @@ The pictures of the stages before are drawn once and kept; the last stage enlarg
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,19 +14,17 @@ from torch import Tensor
 
 import generative
 from experiments import cascade, files, flags, tables
+from experiments.cascade_judge import Judge, Row
 from experiments.data import load_set
 from experiments.flags import say
 from experiments.pictures import grid
-from experiments.progress import Steps
-from experiments.sample_quality import features_of, known_features, network
+from experiments.progress import goes_on
+from experiments.sample_quality import network
 from generative import config as configs
 from generative import watch
 from generative.config import Device
 from generative.data import ImageSet
-from generative.metrics import fid, restoration
-from generative.metrics.accuracy_score import accuracy_score
-from generative.metrics.features import Features
-from generative.metrics.kid import Kid, check_groups, kid
+from generative.metrics.kid import check_groups
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage
@@ -76,25 +73,7 @@ class AugLevelCommand:
     """Folder of the page, its curve and pictures, and of every stage's pictures."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One level."""
-
-    level: float
-    kid: Kid
-    """Against real pictures."""
-    fid: float
-    consistency: float | None
-    """Mean square of the difference between reduced pictures and what they were made of, in 1e-5; None where that
-    was never finished."""
-    accuracy_scores: dict[str, tuple[float, ...]]
-    """Classification accuracy score, "top-1" and of more than five classes "top-5": of each classifier."""
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**asdict(self), "kid": self.kid.value, "kid_se": self.kid.se}
-
-
+@goes_on()
 def command(args: list[str]) -> int:
     """Draws a cascade's pictures at several levels of noise on what its last stage enlarges, and scores them."""
     asked = flags.parse(
@@ -116,7 +95,9 @@ def command(args: list[str]) -> int:
     net = network(asked.features, pick_device(asked.device))
     real, real_groups = _pictures(test, REAL)
     known, known_groups = _pictures(train, asked.samples)
-    judged = _Judge(net, real, real_groups, last, asked)
+    judged = Judge(
+        net, real, real_groups, last, classifiers=asked.classifiers, store=asked.output / "scores"
+    )  # fmt: skip
     rows, shown = [], []
     for level in asked.levels:
         store = asked.output / "stages"
@@ -168,40 +149,6 @@ def _stages(asked: AugLevelCommand, models: list[PictureModel], level: float) ->
         models, levels, steps=asked.steps, stage_steps=asked.stage_steps, sampler=asked.sampler,
         truncated=asked.truncated, schedules=asked.schedules,
     )  # fmt: skip
-
-
-class _Judge:
-    """Scores pictures against real ones."""
-
-    def __init__(
-        self, net: Features, real: dict[str, Tensor], groups: list[str], last: CascadeStage, asked: AugLevelCommand
-    ) -> None:
-        """groups: what each real picture is from."""
-        self.groups = groups
-        self.net, self.real, self.num_levels, self.device = net, real, last.num_levels, pick_device(asked.device)
-        self.classes, self.classifiers = last.config.net.classes, asked.classifiers
-        self.features = known_features(net, real["x"], last.num_levels, "real pictures")
-
-    def row(
-        self, level: float, made: Tensor, given: Tensor | None, labels: Tensor | None, groups: list[str] | None = None
-    ) -> Row:
-        """groups: what each of the pictures is from; each is drawn on its own if None."""
-        features = features_of(self.net, made, self.num_levels, "pictures")
-        estimate = kid(features, self.features, groups or [f"sample {i}" for i in range(len(made))], self.groups)
-        scores = self._accuracy(made, labels) if self.classes and self.classifiers and labels is not None else {}
-        missed = None if given is None else 1e5 * float(restoration.consistency(made, given, self.num_levels).mean())
-        found = fid.fid(features, self.features)
-        return Row(level=level, kid=estimate, fid=found, consistency=missed, accuracy_scores=scores)
-
-    def _accuracy(self, made: Tensor, labels: Tensor) -> dict[str, tuple[float, ...]]:
-        top, found = (1, 5) if self.classes > 5 else (1,), []
-        with Steps("classification accuracy score", 600 * self.classifiers) as progress:
-            for seed in range(self.classifiers):
-                found.append(accuracy_score(
-                    made, labels, self.real["x"], self.real["label"], num_levels=self.num_levels, seed=seed,
-                    device=self.device, top=top, progress=lambda done, seed=seed: progress.update(600 * seed + done),
-                ))  # fmt: skip
-        return {f"top-{k}": values for k, values in zip(top, zip(*found, strict=True), strict=True)}
 
 
 def _write(

@@ -13,7 +13,7 @@ from PIL import Image
 
 import generative
 import generative.data
-from experiments import cascade, presets, sweep_aug_level
+from experiments import cascade, cascade_judge, presets
 from experiments.train import train_run
 from generative import config as configs
 from generative import noise, watch
@@ -211,13 +211,13 @@ def test_sample_draws_a_cascade(stages, tandem, tmp_path) -> None:
 
 
 def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path, monkeypatch) -> None:
-    scored, accuracy_score = [], sweep_aug_level.accuracy_score
+    scored, accuracy_score = [], cascade_judge.accuracy_score
 
     def watched(*args, **options):
         scored.append(args[:4])
         return accuracy_score(*args, **options)
 
-    monkeypatch.setattr(sweep_aug_level, "accuracy_score", watched)
+    monkeypatch.setattr(cascade_judge, "accuracy_score", watched)
     args = ["sweep", "aug-level", *stages, "--levels", 0, 0.5, "--samples", 12, "--steps", 2, "--features", "random"]
     status, _, err = tandem(*args, "--classifiers", 2, "--output", tmp_path)
     assert status == 0, err
@@ -242,7 +242,7 @@ def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path, mon
     assert scored[-1][0].equal(known["x"])
     assert scored[-1][1].equal(known["label"])
     at = [features.extract(net, x) for x in (real["x"], known["x"])]
-    names = [[str(i) for i in range(len(x))] for x in at]
+    names = [[f"{which} {i}" for i in range(len(x))] for which, x in zip(("test", "train"), at, strict=True)]
     assert rows[-1]["kid"] == pytest.approx(kid(at[1], at[0], names[1], names[0]).value, rel=1e-4)
     for row in rows[:2]:
         made = torch.from_numpy(np.load(folders[row["level"]] / f"{0:012d}.npz")["pictures"])
@@ -253,6 +253,12 @@ def test_the_curve_over_levels_comes_from_one_base(stages, tandem, tmp_path, mon
         assert row["kid"] == pytest.approx(kid(mine, at[0], names[1], names[0]).value, rel=1e-4)
     for name in ("curve.png", "pictures.png"):
         assert (tmp_path / name).stat().st_size > 1000
+    before = len(scored)
+    assert tandem(*args, "--classifiers", 2, "--output", tmp_path)[0] == 0
+    assert len(scored) == before  # what was trained once is not trained again
+    assert json.loads((tmp_path / "aug-level.json").read_text()) == rows
+    assert tandem(*args, "--classifiers", 3, "--output", tmp_path)[0] == 0
+    assert len(scored) == before + 3
 
 
 def test_what_is_no_cascade(stages, restorers, tandem, tmp_path) -> None:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from experiments.progress import Steps
 from generative import noise
 from generative.checkpoint import Store, pack
 from generative.papers.palette import Palette
+from generative.papers.sr3 import SR3
 from generative.resize import resize_levels
 from generative.schedules import linear_betas
 
@@ -215,7 +217,7 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
     status, said, err = tandem(*args)
     assert (status, err) == (1, f"tandem: 1 of the 4 pictures in {tmp_path / 'in'} could not be restored\n")
     assert "cannot be read as a picture: no picture of a known format: broken.png is left out" in said
-    assert "3 of 4 pictures made now, 1 left out" in said
+    assert "3 of 4 pictures made now, 0 there already, 1 left out" in said
     made = [".lock", "0.png", "1.png", "2.png", "restore-sheet.png", "restore.json"]
     assert sorted(p.name for p in out.iterdir()) == made
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "v1.2"]
@@ -235,7 +237,10 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
     assert opened(out / "1.png").shape == opened(out / "0.png").shape
     (tmp_path / "in" / "0.png").rename(tmp_path / "in" / "0.bmp")  # the same bytes
     assert "0 of 4 pictures made now" in tandem(*args)[1]
-    assert "0 of 4 pictures made now" in tandem(*args, "--reference", tmp_path / "in")[1]  # is for the sheet alone
+    for number in (0, 1, 2, "a new one"):
+        height, width = opened(tmp_path / "in" / f"{number}.{'bmp' if number == 0 else 'png'}").shape[:2]
+        picture(tmp_path / "large" / f"{number}.png", 4 * width, 4 * height)
+    assert "0 of 4 pictures made now" in tandem(*args, "--reference", tmp_path / "large")[1]  # is for the sheet alone
     whole = (tmp_path / "in" / "1.png").read_bytes()
     (tmp_path / "in" / "1.png").write_bytes(b"")
     status, said, _ = tandem(*args)
@@ -245,7 +250,7 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
     (out / "0.png").mkdir()
     (out / "1.png").unlink()
     status, said, _ = tandem(*args)
-    assert (status, "1 of 4 pictures made now, 1 left out" in said) == (1, True)
+    assert (status, "1 of 4 pictures made now, 2 there already, 1 left out" in said) == (1, True)
     assert "0.png is there and no regular file: 0.bmp is left out" in said
     (out / "0.png").rmdir()
     (tmp_path / "in" / ".17.writing.png").write_bytes(b"")  # of somebody who was killed
@@ -258,7 +263,7 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
         status, _, err = tandem(*args)
     assert (status, err) == (2, f"tandem: {out} is in use: another process restores pictures into it\n")
     status, _, err = tandem(*args, "--seed", 1)
-    assert (status, "holds pictures that other settings made" in err) == (2, True)
+    assert (status, "holds pictures that other settings made (seed was 0, is 1)" in err) == (2, True)
     for damaged in ("{", '{"settings": {}, "pictures": {"0": "cd87"}}', '{"settings": {}, "pictures": {"0": [7]}}'):
         (out / "restore.json").write_text(damaged)
         assert "restore.json cannot be read" in tandem(*args)[2]
@@ -317,7 +322,11 @@ def test_a_folder_takes_nobody_elses_files_for_its_own(restorers, tandem, tmp_pa
     assert "2 of 2 pictures made now" in said, err  # without the contact sheet
     picture(source / "restore-sheet.png", 4, 4)
     status, _, err = tandem("restore", run, source, "-o", tmp_path / "third")
-    assert (status, "restore-sheet.png and the contact sheet in" in err, err.count("\n")) == (2, True, 1)
+    assert (
+        status,
+        "restore-sheet.png and the contact sheet would have one name: rename it" in err,
+        err.count("\n"),
+    ) == (2, True, 1)
 
 
 def test_names_that_leave_no_room_are_left_out(restorers, tandem, tmp_path) -> None:
@@ -342,7 +351,8 @@ def test_a_wrong_flag_is_no_unreadable_picture(restorers, tandem, tmp_path) -> N
     run, out = restorers["sr3-photos64"], tmp_path / "out"
     for flag, value in (
         ("--schedule", tmp_path / "no.json"), ("--overlap", "nan"), ("--overlap", 0.99), ("--level", "nan"),
-        ("--reference", tmp_path / "no.png"), ("--label", 3), ("--side", "left"), ("--times", 2),
+        ("--reference", tmp_path / "no.png"), ("--reference", tmp_path / "in" / "a.png"), ("--label", 3),
+        ("--side", "left"), ("--times", 2),
     ):  # fmt: skip
         status, _, err = tandem("restore", run, tmp_path / "in", "-o", out, flag, value)
         assert (status, err.count("\n"), out.exists()) == (2, 1, False), (flag, err)
@@ -366,7 +376,7 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
     for args, says in (
         ([trained, source], "draws pictures of its own, it restores none: tandem sample"),
         ([sr3, tmp_path / "nowhere.png"], "there is no picture"),
-        ([sr3, tmp_path / "none"], "there is no picture (.png, "),
+        ([sr3, tmp_path / "none", "--output", tmp_path / "made" / "x"], "there is no picture (.png, "),
         ([palette, source], "knows several tasks: name one with --task: colorize, inpaint, jpeg"),
         ([palette, source, "--task", "uncrop"], "was trained to colorize, inpaint, jpeg, not to uncrop"),
         ([palette, source, "--task", "upscale"], "not to upscale"),
@@ -388,6 +398,12 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
         ([sr3, source, "--then", trained], "--then is for models that enlarge"),
         ([sr3, source, "--spoil", "--reference", source], "leave --reference and --mask out"),
         ([sr3, source, "--output", pipe], "it is there and no regular file"),
+        ([sr3, source, "--reference", source], "the reference is 20 x 16, the answer 80 x 64: they must agree"),
+        ([sr3, tmp_path / "masks", "--output", tmp_path / "a.png"], "--output must be a folder, where"),
+        (
+            [restorers["palette-uncrop64"], source, "--side", "all", "--spoil"],
+            "for uncropping a picture that goes on: with --spoil the hole is drawn as in training",
+        ),
     ):
         status, _, err = tandem(
             "restore", *args, *([] if "--output" in args else ["-o", tmp_path / "made" / "out.png"])
@@ -459,6 +475,48 @@ def test_nothing_that_is_read_is_overwritten(restorers, tandem, tmp_path) -> Non
         status, _, err = tandem("restore", run, source, "-o", tmp_path / output, *options)
         assert (status, "would be overwritten" in err, err.count("\n")) == (2, True, 1)
         assert {path: path.read_bytes() for path in tmp_path.glob("*.png")} == before
+
+
+def test_a_file_that_nobody_here_made_stays(restorers, tandem, tmp_path) -> None:
+    run, source = restorers["sr3-photos64"], picture(tmp_path / "in.png", 4, 4)
+    for name, options in (("a.png", ()), ("a-sheet.png", ()), ("a-2.png", ("-n", 2)), ("a-sheet.png", ("-n", 2))):
+        theirs = picture(tmp_path / name, 3, 3)
+        before = theirs.read_bytes()
+        status, _, err = tandem("restore", run, source, "-o", tmp_path / "a.png", *options)
+        assert (status, f"{name} is there, and no earlier call made it" in err, err.count("\n")) == (2, True, 1), err
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.png", name])
+        assert theirs.read_bytes() == before
+        theirs.unlink()
+    args = ["restore", run, source, "-o", tmp_path / "a.png"]
+    assert tandem(*args)[0] == 0
+    first = opened(tmp_path / "a.png")
+    assert tandem(*args, "--seed", 1)[0] == 0  # its own may be made anew
+    assert not np.array_equal(opened(tmp_path / "a.png"), first)
+
+
+def test_a_panorama_is_shown_in_its_whole_frame(restorers, tandem, tmp_path) -> None:
+    source = tmp_path / "in.png"
+    Image.fromarray(np.full((16, 16, 3), 250, np.uint8)).save(source)
+    args = ["restore", restorers["palette-uncrop64"], source, "--side", "all", "-o", tmp_path / "out.png"]
+    assert tandem(*args)[0] == 0
+    assert opened(tmp_path / "out.png").shape == (32, 32, 3)
+    top, left, size = contact_sheet.HEAD + contact_sheet.NAME, contact_sheet.GAP, contact_sheet.BOX
+    given = opened(tmp_path / "out-sheet.png")[top : top + size, left : left + size]
+    assert np.unique(given).tolist() == [128, 250]
+    assert (given == 250).mean() == 0.25
+
+
+def test_a_stop_says_what_is_left(restorers, tandem, tmp_path, monkeypatch) -> None:
+    def stopped(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SR3, "draw", stopped)
+    picture(tmp_path / "in" / "a.png", 4, 4)
+    args = ["restore", restorers["sr3-photos64"]]
+    status, said, _ = tandem(*args, tmp_path / "in" / "a.png", "-o", tmp_path / "out.png")
+    assert (status, "stopped; nothing was written" in said, (tmp_path / "out.png").exists()) == (130, True, False)
+    status, said, _ = tandem(*args, tmp_path / "in", "-o", tmp_path / "out")
+    assert (status, "stopped; the same command goes on" in said) == (130, True)
 
 
 def test_words_about_frames_and_turned_pictures(restorers, tandem, tmp_path) -> None:
