@@ -1,7 +1,7 @@
 """Pictures of a cascade, stage by stage, each stage's kept without loss, so that whatever stops it nothing is lost.
 
 FOLDER/KEY/about.json            which models, levels and steps led to these pictures
-FOLDER/KEY/000000000064.npz      pictures number 64 and on, uint8 [n, C, H, W]; float32 of a base that stops early
+FOLDER/KEY/000000000016.npz      pictures number 16 and on, uint8 [n, C, H, W]; float32 of a base that stops early
 
 A stage's key is a hash of all that decides its pictures, those of the stages before included. So what is there is never
 made again: a sweep over levels draws one set of base pictures, and more pictures add to the whole files that there are.
@@ -41,8 +41,8 @@ from generative.papers.cascade import (
 from generative.samplers import Callback
 from generative.schedules import ScheduleConfig, make
 
-BLOCK = 64
-"""Pictures in a file."""
+BLOCK: int | None = None
+"""Pictures in a file; as many as the network is given at once if None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +142,11 @@ def draw(
         settings: dict[str, Any] = {"seed": noise.mix(seed, number)}
         if end is not None and number < 2:
             settings |= {"end": end, "base": models[0]}
+        block = BLOCK or model.chunk
         with Steps(what, n) as progress:
             blocks, steps = [], stage.steps if end is None or number else steps_to(end, stage.steps)
-            for first in range(0, n, BLOCK):
-                many = min(BLOCK, n - first)
+            for first in range(0, n, block):
+                many = min(block, n - first)
 
                 def tell(at: dict[str, Any], first: int = first, many: int = many, steps: int = steps) -> None:
                     progress.update(first + many * (at["step"] + 1) / steps)

@@ -207,11 +207,11 @@ def _keeper(
 ) -> restoring.Keep:
     """What keeps answers at `stem`-KEY.npz. words, parts [N, ...]: all that decides them."""
 
-    def keep(first: int, make: Callable[[], Tensor]) -> Tensor:
-        rows = [part[first : first + restoring.AT_ONCE] for part in parts if part is not None]
-        data = b"".join(part.numpy().tobytes() for part in rows)
-        key = hashlib.sha256(repr((*words, first)).encode() + data).hexdigest()[:16]
-        return kept(stem.with_name(f"{stem.name}-{key}.npz"), (len(rows[0]), *shape), make)
+    def keep(rows: slice, make: Callable[[], Tensor]) -> Tensor:
+        told = [part[rows] for part in parts if part is not None]
+        data = b"".join(part.numpy().tobytes() for part in told)
+        key = hashlib.sha256(repr((*words, rows.start)).encode() + data).hexdigest()[:16]
+        return kept(stem.with_name(f"{stem.name}-{key}.npz"), (len(told[0]), *shape), make)
 
     return keep
 

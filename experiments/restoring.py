@@ -16,9 +16,9 @@ from generative.papers.cascade import CascadeStage
 from generative.papers.palette import MASKED, Palette, degrade
 from generative.papers.sr3 import reduced
 
-Keep: TypeAlias = Callable[[int, Callable[[], Tensor]], Tensor]
-AT_ONCE = 64
-"""Pictures that are drawn together; none depends on it."""
+Keep: TypeAlias = Callable[[slice, Callable[[], Tensor]], Tensor]
+AT_ONCE: int | None = None
+"""Pictures that are drawn together; as many as the network is given at once if None."""
 
 
 def tasks(model: ImageToImage) -> tuple[str, ...]:
@@ -75,17 +75,18 @@ def answers(
     seed: int,
     draw: dict[str, Any],
     what: str,
-    keep: Keep = lambda first, make: make(),
+    keep: Keep = lambda rows, make: make(),
 ) -> Tensor:
     """An answer for each picture, uint8 [N, C, H, W], with progress. Number i depends on (seed, i) and its picture.
 
     Args: label: [N], for a class-conditional model; level: of a stage of a cascade; draw: options of `draw`; keep: is
-        asked for every AT_ONCE answers, with the number of the first and what makes them.
+        asked for some answers at a time, with their rows and what makes them.
     """
+    block = AT_ONCE or model.chunk
     made, steps = [], draw.get("steps") or model.steps
     with Steps(what, len(given)) as progress:
-        for first in range(0, len(given), AT_ONCE):
-            rows = slice(first, first + AT_ONCE)
+        for first in range(0, len(given), block):
+            rows = slice(first, first + block)
             told: dict[str, Any] = {"label": label[rows] if model.config.net.classes else None}
             if isinstance(model, Palette):
                 told |= {"task": task, "mask": None if mask is None else mask[rows, 0]}
@@ -97,6 +98,6 @@ def answers(
 
             how = {**draw, "callback": tell}
             make = partial(model.restore, given[rows], seed=seed, first=first, draw=how, **told)
-            made.append(keep(first, make).cpu())
+            made.append(keep(rows, make).cpu())
             progress.update(sum(map(len, made)))
     return torch.cat(made)
