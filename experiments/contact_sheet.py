@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from experiments.pictures import font
 
 BOX, GAP, HEAD, NAME = 256, 4, 22, 16
 """Pixels of a picture's place, of the space between places, of the headings, and of a row's name."""
@@ -32,12 +32,12 @@ def sheet(rows: list[Row], titles: tuple[str, ...] = ()) -> np.ndarray:
     heads = ("given", *titles, *(("original",) if has_original else ()))
     width = GAP + len(heads) * (BOX + GAP)
     canvas = Image.new("RGB", (width, HEAD + len(rows) * (BOX + NAME + GAP)), "white")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 12)
+    pen, letters = ImageDraw.Draw(canvas), font(12)
     for column, head in enumerate(heads):
-        pen.text((GAP + column * (BOX + GAP) + BOX // 2, HEAD // 2), head, font=font, fill="black", anchor="mm")
+        pen.text((GAP + column * (BOX + GAP) + BOX // 2, HEAD // 2), head, font=letters, fill="black", anchor="mm")
     for number, row in enumerate(rows):
         top = HEAD + number * (BOX + NAME + GAP)
-        pen.text((GAP, top + NAME // 2), _short(row.name), font=font, fill=(90, 90, 90), anchor="lm")
+        pen.text((GAP, top + NAME // 2), _short(row.name), font=letters, fill=(90, 90, 90), anchor="lm")
         pictures = [row.given, *row.made, *[None] * (made - len(row.made)), row.original]
         largest = max((picture for picture in pictures if picture is not None), key=lambda picture: picture.size)
         for column, picture in enumerate(pictures[: len(heads)]):

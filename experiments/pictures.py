@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from PIL import ImageFont
+
     from experiments.tracking import Tracker
     from generative.watch import View
 
@@ -59,6 +61,28 @@ def strips(pictures: Any, num_levels: int) -> np.ndarray:
     """Pictures [rows, columns, C, H, W] as they stand: uint8 [height, width, 3]."""
     rgb = to_rgb(pictures, num_levels)
     return _tiled(list(rgb), rgb.shape[1])
+
+
+def font(size: int) -> "ImageFont.FreeTypeFont":
+    """DejaVu Sans, which comes with matplotlib and has most alphabets."""
+    from matplotlib import get_data_path
+    from PIL import ImageFont
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def with_names(grid: np.ndarray, names: list[str]) -> np.ndarray:
+    """A grid uint8 [H, W, 3] with the name of each of its rows at the left."""
+    from PIL import Image, ImageDraw
+
+    letters, high = font(12), (len(grid) - GAP) / len(names)
+    margin = 12 + max(int(letters.getlength(name)) for name in names)
+    canvas = Image.new("RGB", (margin + grid.shape[1], len(grid)), "white")
+    canvas.paste(Image.fromarray(grid), (margin, 0))
+    pen = ImageDraw.Draw(canvas)
+    for row, name in enumerate(names):
+        pen.text((margin - 6, GAP + (row + 0.5) * high), name, font=letters, fill="black", anchor="rm")
+    return np.asarray(canvas)
 
 
 def _tiled(rows: list[np.ndarray], columns: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from experiments import cascade, files, flags, tables
 from experiments.cascade_judge import Judge, Row
 from experiments.data import load_set
 from experiments.flags import say
-from experiments.pictures import grid
+from experiments.pictures import grid, with_names
 from experiments.progress import goes_on
 from experiments.sample_quality import network
 from generative import config as configs
@@ -183,9 +183,12 @@ def _write(
     files.write_text(output / "aug-level.md", text)
     files.write_text(output / "aug-level.json", json.dumps([row.plain() for row in [*rows, floor]], indent=2))
     figure(output / "curve.png", rows, floor)
+    names = [f"s = {row.level:g}" for row in rows]
     if base is not None:
+        names = ["enlarged", *names]
         shown = [base.repeat_interleave(last.factor, 2).repeat_interleave(last.factor, 3), *shown]
-    write_png(output / "pictures.png", grid(torch.cat(shown), last.num_levels, columns=len(shown[0])))
+    sheet = grid(torch.cat(shown), last.num_levels, columns=len(shown[0]))
+    write_png(output / "pictures.png", with_names(sheet, names))
     tables.show("noise on what is enlarged", head, lines)
     say(f"{verdict}\n{output / 'aug-level.md'}, curve.png and pictures.png beside it")
 
@@ -232,7 +235,7 @@ def figure(path: Path, rows: list[Row], floor: Row) -> None:
         other = axes.twinx()
         handles += other.plot(levels, missed, "s--", color="C1", label="consistency error")
         other.set_ylabel("mean square difference to it, 1e-5", color="C1")
-        other.set_ylim(bottom=0)
+        other.set_ylim(0, 1.1 * max(missed) or None)
     drawing.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
     with files.whole(path) as temporary:
         drawing.savefig(temporary, format="png", dpi=130, metadata={"Software": None})

@@ -82,3 +82,16 @@ def test_what_was_given_stands_beside_the_sample_and_the_original() -> None:
             y = gap + row * (side + gap) + side // 2
             x = [gap + (4 * block + column) * (side + gap) + side // 2 for column in range(3)]
             assert [int(drawn[y, place, 0]) for place in x] == [10 + i, 100 + i, 200 + i]
+
+
+def test_names_stand_beside_their_rows() -> None:
+    sheet = np.full((3 * 66 + 2, 100, 3), 128, np.uint8)
+    named = pictures.with_names(sheet, ["a", "a longer one", "c"])
+    assert len(named) == len(sheet)
+    assert np.array_equal(named[:, -100:], sheet)
+    margin = named[:, :-100]
+    rows = [margin[2 + 66 * i : 2 + 66 * (i + 1)] for i in range(3)]
+    assert all(row.min() < 100 for row in rows)
+    dark = [np.argwhere(row.min(-1) < 100) for row in rows]
+    assert all(abs(places[:, 0].mean() - 33) < 6 for places in dark)  # in the middle
+    assert dark[1][:, 1].min() < dark[0][:, 1].min()  # the longest begins at the left
