@@ -70,7 +70,7 @@ class RestorationEvalCommand:
     features: str = "inception"
     """Features of KID, FID and perceptual distance: inception (fetched once), random, or a TorchScript file."""
     perceptual: bool = True
-    """Measure LPIPS, for pictures of 31 pixels or more."""
+    """Measure LPIPS, for pictures of 31 pixels or more. (Palette's perceptual distance is one of --features.)"""
     classifier: str = "efficientnet"
     """What says the class of answers and originals: efficientnet (Lite0, fetched once), none, or a TorchScript file
     from pictures [N, 3, H, W] of 0 to 255 to logits."""
