@@ -30,10 +30,12 @@ def parse(
 ) -> T:
     """`args` as an instance of the dataclass `what` (or a call of the function `what`).
 
-    `--help` prints the flags with `example` and exits. Raises FlagError for anything that does not fit.
+    `--help` prints the flags with `example`, a command in each of its lines, and exits. Raises FlagError for anything
+    that does not fit.
     """
     options: dict[str, Any] = {"prog": prog, "args": args, "config": (tyro.conf.AvoidSubcommands,)}
-    options["description"] = f"{about}\n\nExample: {example}" if about else f"Example: {example}"
+    examples = "\n\n".join(f"Example: {line}" for line in example.splitlines())
+    options["description"] = f"{about}\n\n{examples}" if about else examples
     if default is not None:
         options["default"] = default
     if "--help" in args or "-h" in args:

@@ -17,12 +17,9 @@ from generative.image_to_image import ImageToImage
 from generative.train import pick_device
 
 EXAMPLE = """tandem restore runs/sr3-photos64/TIME-0 IN.png -o OUT.png
-
-Example: tandem restore runs/palette-inpaint64/TIME-0 IN.png --mask M.png -o OUT.png -n 4
-
-Example: tandem restore runs/palette-uncrop64/TIME-0 IN.png --side right --times 8 -o panorama.png
-
-Example: tandem restore runs/palette-all64/TIME-0 PICTURES --task colorize -o coloured"""
+tandem restore runs/palette-inpaint64/TIME-0 IN.png --mask M.png -o OUT.png -n 4
+tandem restore runs/palette-uncrop64/TIME-0 IN.png --side right --times 8 -o panorama.png
+tandem restore runs/palette-all64/TIME-0 PICTURES --task colorize -o coloured"""
 
 
 def restore_command(args: list[str]) -> int:

@@ -74,12 +74,10 @@ def question(wanted: Wanted, path: Path, number: int) -> Question:
     if wanted.task == "uncrop" and not command.spoil:
         rounds = [*(SIDES if command.side == "all" else (command.side,))] * command.times
     one = Question(path=path, number=number, given=given, asked=asked, rounds=rounds, original=original)
-    sizes, mask = _sizes(wanted, one), asked.get("mask")
-    for name, other, size in (("reference", original, sizes[-1]), ("mask", mask, picture.shape[-2:])):
-        if other is not None and tuple(other.shape[-2:]) != tuple(size):
-            has, needs = (f"{width} x {height}" for height, width in (other.shape[-2:], size))
-            what = "the picture" if name == "mask" else "the answer"
-            raise ValueError(f"{path}: the {name} is {has}, {what} {needs}: they must agree")
+    size = _sizes(wanted, one)[-1]
+    if original is not None and tuple(original.shape[-2:]) != size:
+        has, needs = (f"{width} x {height}" for height, width in (original.shape[-2:], size))
+        raise ValueError(f"{path}: the reference is {has}, the answer {needs}: they must agree")
     return one
 
 

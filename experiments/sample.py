@@ -110,8 +110,8 @@ def _cascade(command: SampleCommand) -> int:
     label = labels(command.label, 1, models[0])
     store = command.store or command.output.with_name(f"{command.output.stem}-stages")
     chosen = None if command.label is None else int(label[0])
-    drawn = cascade.draw(models, stages, command.n, store, seed=command.seed, label=chosen)
     cascade.tell_reductions(command.runs, models)
+    drawn = cascade.draw(models, stages, command.n, store, seed=command.seed, label=chosen)
     _write(command, models[-1], drawn[-1].numpy(), f"{len(models)} stages")
     say(f"every stage's pictures: {store}")
     return 0
