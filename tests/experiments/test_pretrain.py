@@ -94,7 +94,7 @@ def test_it_goes_on_with_more_steps(finished, tandem, tmp_path):
 def test_what_it_is_cannot_change_when_it_goes_on(finished, tandem):
     status, _, err = tandem("pretrain", "--resume", finished, "--network.hidden", 32)
     assert status == 2
-    assert "network of" in err
+    assert "network.hidden of" in err
     assert "cannot change when it goes on" in err
 
 
