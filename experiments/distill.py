@@ -85,12 +85,12 @@ def parse_distill(args: list[str]) -> tuple[Path | None, DistillCommand]:
 
 
 def defaults(teacher: str) -> ChainConfig:
-    """The chain of a teacher: as its preset has it, or batches as in training, steps a third as large. Raises
-    ValueError."""
+    """The chain of a teacher: as its preset has it, or batches as in training, steps a third as large. In float32:
+    a teacher's rounding to bfloat16 would be noise in what its student learns. Raises ValueError."""
     model = generative.load(teacher)
     trained = configs.from_json(model.meta["config"])
     plain, own = ChainConfig(), CHAINS.get(_preset(teacher), {})
-    same = {name: getattr(trained.optim, name) for name in ("micro_batches", "bf16", "channels_last")}
+    same = {name: getattr(trained.optim, name) for name in ("micro_batches", "channels_last")}
     same["batch"] = own.get("batch", trained.optim.batch)
     rate = own.get("learning_rate", trained.optim.learning_rate / 3)
     optim = replace(plain.optim, learning_rate=rate, **same)

@@ -64,9 +64,8 @@ def few_steps(preset: str, page: str, more: str = "") -> Callable[[Budget], Iter
         yield train(page, preset, 6000, budget, more)
         chains = [f"{page}-chain{seed}" for seed in range(3)]
         for seed, name in enumerate(chains):
-            # bf16 would be the noise of a student's target.
-            exact = f" --optim.no-bf16{GRAPHS}" if "bf16" in budget.flags else ""
-            yield Job(name=name, command=f"distill {{{page}}} --plain --to 1 --seed {seed}{exact}")
+            graphs = GRAPHS if GRAPHS in budget.flags else ""
+            yield Job(name=name, command=f"distill {{{page}}} --plain --to 1 --seed {seed}{graphs}")
         asked = f"--samples {budget.samples} --tune-samples 200 --steps 256 64 16 8 4 2 1"
         yield Job(name=f"{page}-page", command=f"eval {_all(chains)} {asked} --output {{output}}/{page}")
 
