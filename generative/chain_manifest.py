@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from generative import loading
-from generative.checkpoint import write_through
+from generative.checkpoint import why, write_through
 from generative.model import PictureModel
 from generative.papers.progressive_distillation import MOST_STEPS
 
@@ -37,7 +37,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
             good = good and all(math.isfinite(row[name]) for name in ("loss", "train_s"))
             before = steps
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{path} cannot be read as a chain: {getattr(error, 'strerror', None) or error!r}") from None
+        raise ValueError(f"{path} cannot be read as a chain: {why(error)}") from None
     if not good:
         raise ValueError(f"{path} cannot be read as a chain of format {FORMAT}")
     return manifest

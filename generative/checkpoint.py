@@ -155,6 +155,13 @@ def unpack(data: bytes, where: str) -> dict[str, Tensor]:
         raise ValueError(f"{where} cannot be read as safetensors: {error}") from None
 
 
+def why(error: Exception) -> str:
+    """What is wrong with the contents of a file, for the end of a sentence."""
+    if isinstance(error, KeyError):
+        return f"it has no field {error}"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def load_into(put: Callable[..., Any], own: dict[str, Tensor], tensors: dict[str, Tensor], where: str) -> None:
     """Calls `put(tensors)` (a load_state_dict) if names, shapes and dtypes fit `own`; raises ValueError if not."""
     if odd := sorted(set(own) ^ set(tensors)):

@@ -105,7 +105,7 @@ def _last_student(store: Store) -> tuple[str, str] | None:
     try:
         done = [(str(row["stage"]), row["sha256"]) for row in json.loads(store.fs.cat_file(path))["stages"]]
     except (OSError, *_ODD) as error:
-        raise ValueError(f"{path} cannot be read as a chain: {error!r}") from None
+        raise ValueError(f"{path} cannot be read as a chain: {checkpoint.why(error)}") from None
     if not done or not done[-1][0].isalnum():
         raise ValueError(f"{store.root} is a chain without a finished student")
     return f"stages/{done[-1][0]}", done[-1][1]

@@ -321,16 +321,18 @@ def test_a_finished_student_that_is_gone_is_said(teacher: Path, whole: Path, tmp
 def test_a_chain_that_cannot_be_read_holds_no_model(whole: Path, tmp_path: Path, text: str) -> None:
     run = copied(whole, tmp_path)
     (run / chain_manifest.MANIFEST).write_text(text)
-    with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain|without a finished student"):
+    with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain|without a finished student") as odd:
         generative.load(run)
+    assert "Error(" not in str(odd.value), "people read this, not a class"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": "other"}', '{"format": "tandem-chain-1"}'])
 def test_a_damaged_manifest_is_one_sentence(teacher: Path, whole: Path, tmp_path: Path, text: str) -> None:
     run = copied(whole, tmp_path)
     (run / chain_manifest.MANIFEST).write_text(text)
-    with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain"):
+    with pytest.raises(ValueError, match=r"chain.json cannot be read as a chain") as odd:
         chain.distill(settings(teacher), run, resume=True)
+    assert "Error(" not in str(odd.value), "people read this, not a class"
 
 
 @pytest.mark.parametrize(
