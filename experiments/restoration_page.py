@@ -116,9 +116,10 @@ def write(
     )
     others = "of other groups" if judge.split == "train" else "which may hold originals"
     answers, some = several
+    which = "picture" if some == 1 else f"{some:,} pictures"
     mean = (
-        f" Beside it is that of the mean of {answers} answers of the first {some:,} pictures, or of the one answer of "
-        "a method that has one."
+        f" Beside it is that of the mean of {answers} answers of the first {which}, or of the one answer of a method "
+        "that has one."
     )
     about = (
         f"{title}. KID and FID are against {len(judge.reference):,} pictures of the {judge.split} split, {others}, and "

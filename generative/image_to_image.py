@@ -37,7 +37,7 @@ class ImageToImageConfig:
     """What all of them are configured by."""
 
     net: UNetConfig = field(default_factory=UNetConfig)
-    """Without cond_channels, which follow from the pictures."""
+    """Without cond_channels, masked, out_channels and augmented, which follow from the model."""
     schedule: ScheduleConfig = field(default_factory=lambda: linear_betas(1e-6, 1e-2, 2000))
     """Of training; the default is SR3's and Palette's."""
     noise_steps: int = 2000
@@ -58,8 +58,11 @@ class ImageToImageConfig:
     """The same network without noise: it answers with the mean (power 2) or median (1) of what the picture may be."""
 
     def __post_init__(self) -> None:
-        if self.net.cond_channels or self.net.augmented or self.net.out_channels is not None:
-            raise ValueError("net.cond_channels, out_channels and augmented follow from the model: leave them out")
+        net = self.net
+        if net.cond_channels or net.augmented or net.masked or net.out_channels is not None:
+            raise ValueError(
+                "net.cond_channels, masked, out_channels and augmented follow from the model: leave them out"
+            )
         if self.schedule.kind == "learned" or self.schedule.learn_endpoints:
             raise ValueError("the schedule must be fixed: linear, cosine or betas, without learned ends")
         if self.power not in (1, 2):
@@ -117,12 +120,19 @@ class ImageToImage(PictureModel):
     config: ImageToImageConfig
 
     def __init__(
-        self, config: Any, shape: tuple[int, int, int], num_levels: int = 256, *, augmented: bool = False
+        self,
+        config: Any,
+        shape: tuple[int, int, int],
+        num_levels: int = 256,
+        *,
+        augmented: bool = False,
+        masked: bool = False,
     ) -> None:
-        """shape: (C, H, W) of the pictures that are drawn; augmented: the network is told of noise on what is given."""
+        """shape: (C, H, W) of the pictures that are drawn; augmented: the network is told of noise on what is given;
+        masked: it is told which pixels are not known."""
         if config.crop > min(shape[1:]):
             raise ValueError(f"crop must be at most the side of the pictures, {min(shape[1:])}, got {config.crop}")
-        net = replace(config.net, cond_channels=shape[0], augmented=augmented)
+        net = replace(config.net, cond_channels=shape[0], augmented=augmented, masked=masked)
         super().__init__(config, net, "x0" if config.regression else config.prediction, shape, num_levels)
         self.denoise.trained = config.schedule.log_snr_min, config.schedule.log_snr_max
 

@@ -12,7 +12,7 @@ from generative.config import OptimSettings, TrainConfig, WatchSettings
 from generative.data.config import DataConfig
 from generative.nets.unet import UNetConfig
 from generative.papers.cascade import CascadeConfig
-from generative.papers.palette import PaletteConfig
+from generative.papers.palette import MASKED, PaletteConfig
 from generative.papers.progressive_distillation import DiffusionConfig
 from generative.papers.sr3 import SR3Config
 from generative.schedules import ScheduleConfig
@@ -52,9 +52,10 @@ def sr3(low: int, size: int) -> TrainConfig:
 
 
 def palette(tasks: tuple[Any, ...]) -> TrainConfig:
-    """64 x 64; as for `sr3`."""
+    """64 x 64; as for `sr3`. Such a small network is told where holes are."""
     model = PaletteConfig(
-        net=small(), tasks=tasks, schedule=COSINE, prediction="v", inference=None, inference_steps=32, variance=0.0
+        net=small(), tasks=tasks, schedule=COSINE, prediction="v", inference=None, inference_steps=32, variance=0.0,
+        mask_channel=bool(set(tasks) & set(MASKED)),
     )  # fmt: skip
     return replace(offline(64), model=model, steps=6_000)
 

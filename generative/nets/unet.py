@@ -57,6 +57,8 @@ class UNetConfig:
     """Number of classes; 0 for none."""
     cond_channels: int = 0
     """Channels of a picture cond["image"] that is concatenated to z (SR3, Palette, cascades); 0 for none."""
+    masked: bool = False
+    """cond["mask"] [B, 1, H, W], 1 where a pixel has to be made, is concatenated too."""
     augmented: bool = False
     """cond["level"] [B], the log_snr of the picture cond["image"], is embedded beside the noise level (cascades)."""
     rescale_skips: bool = False
@@ -112,7 +114,7 @@ class UNet(nn.Module):
         if config.residual and out_channels != channels:
             raise ValueError(f"residual needs as many output channels as z has ({channels}), got {out_channels}")
         self.embed = Embedding(config.channels, log_snrs, config.classes, augmented=config.augmented)
-        seen = channels * (1 + 2 * len(config.fourier)) + config.cond_channels
+        seen = channels * (1 + 2 * len(config.fourier)) + config.cond_channels + config.masked
         self.conv_in = nn.Conv2d(seen, config.channels, 3, padding=1)
         skips = [config.channels]
         self.down = self._down(max(sides), skips)
@@ -166,7 +168,8 @@ class UNet(nn.Module):
     def forward(self, z: Tensor, log_snr: Tensor, cond: Cond = None) -> Tensor:
         """[B, out_channels, H, W] of z [B, C, H, W] and log_snr [B].
 
-        cond: "label" [B] if there are classes, "image" [B, cond_channels, H, W] if there are cond_channels.
+        cond: "label" [B] if there are classes, "image" [B, cond_channels, H, W] if there are cond_channels, "mask"
+        [B, 1, H, W] if it is masked.
         Raises ValueError if one of them is missing.
         """
         config, embedding = self.config, self.embed(log_snr, cond)
@@ -174,6 +177,8 @@ class UNet(nn.Module):
         if config.cond_channels:
             image = entry(cond, "image", f"the network has {config.cond_channels} cond_channels")
             h = torch.cat([h, image.to(h.dtype)], 1)
+        if config.masked:
+            h = torch.cat([h, entry(cond, "mask", "the network is masked").to(h.dtype)], 1)
         h = self.conv_in(h)
         skips = [h]
         for step in self.down:

@@ -7,7 +7,8 @@ to 0.09, whose last levels no training ever saw: there the network is told the n
 
 The paper says that the known part is fixed at inference, not how. Here z carries noise on all pixels, in training and
 in sampling, and in sampling x0_hat's known pixels are replaced by the known ones, so both see the same. The noise that
-fills a hole in the condition is drawn apart from the noise of z.
+fills a hole in the condition is drawn apart from the noise of z. In the paper that noise alone tells the network where
+the hole is; a network of a few channels learns sooner with `mask_channel`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ class PaletteConfig(ImageToImageConfig):
     power: Literal[1, 2] = 2
     inference: ScheduleConfig | None = field(default_factory=lambda: linear_betas(1e-4, 0.09, 1000))
     inference_steps: int = 1000
+    mask_channel: bool = False
+    """Tell the network which pixels are hidden, as one more channel of its input. Not in the paper."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
@@ -50,6 +53,8 @@ class PaletteConfig(ImageToImageConfig):
             raise ValueError("crop is for models that enlarge: a square of a picture may hold none of its hole")
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks must be one or more different ones, got {', '.join(self.tasks) or 'none'}")
+        if self.mask_channel and not set(self.tasks) & set(MASKED):
+            raise ValueError(f"mask_channel is for {' and '.join(MASKED)}: {', '.join(self.tasks)} hides every pixel")
 
     def degrade(self, k: Tensor, source: Source) -> dict[str, Tensor]:
         """ "image" and "mask" of a batch of pictures: see `degrade`. A batch is read on the CPU, ahead of its step."""
@@ -88,7 +93,7 @@ class Palette(ImageToImage):
         """shape: (3, H, W): colours are what one of the tasks is about, and all take the same pictures."""
         if shape[0] != 3 or num_levels != 256:
             raise ValueError(f"Palette needs RGB pictures of 256 levels, got {shape[0]} channels of {num_levels}")
-        super().__init__(config, shape, num_levels)
+        super().__init__(config, shape, num_levels, masked=config.mask_channel)
 
     def given(self, batch: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         """What the batch was read with; a batch that was not is degraded now."""

@@ -273,7 +273,7 @@ def test_pictures_of_any_size_come_back_enlarged(cls: Any, fields: dict[str, Any
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"net": replace(NET, cond_channels=3)}, "cond_channels, out_channels and augmented follow from the model"),
+        ({"net": replace(NET, cond_channels=3)}, "cond_channels, masked, out_channels and augmented follow"),
         ({"schedule": schedules.ScheduleConfig()}, "the schedule must be fixed"),
         ({"power": 3}, "power must be 1 or 2, got 3"),
         ({"noise_steps": 1}, "noise_steps must be 2 and inference_steps 1"),

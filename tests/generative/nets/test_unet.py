@@ -1,6 +1,7 @@
 """The U-Net against the answers of its authors' code, published sizes, and its options."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,22 @@ def test_a_picture_as_condition() -> None:
     assert not torch.equal(before[1], after[1])
     with pytest.raises(ValueError, match=r"the network has 3 cond_channels: cond must hold 'image', got \['label'\]"):
         net(z, log_snr, {"label": cond["label"]})
+
+
+def test_a_mask_is_one_more_channel_of_the_condition() -> None:
+    """The same numbers as a network of four cond_channels with the same weights."""
+    z, log_snr, cond = problem()
+    told = {**cond, "mask": (cond["image"][:, :1] > 0.5).float()}
+    one = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, dropout=0.0, cond_channels=3, masked=True)
+    four = replace(one, cond_channels=4, masked=False)
+    nets = [UNet(config, (3, 8, 8), ENDS) for config in (one, four)]
+    for parameter in nets[0].parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    nets[1].load_state_dict(nets[0].state_dict())
+    joined = {"image": torch.cat([told["image"], told["mask"]], 1)}
+    assert_close(nets[0](z, log_snr, told), nets[1](z, log_snr, joined))
+    with pytest.raises(ValueError, match="the network is masked: cond must hold 'mask'"):
+        nets[0](z, log_snr, cond)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,19 @@ def test_an_extended_picture_holds_the_old_one(side) -> None:
     assert tuple(mask.shape) == grown[side]
 
 
+def test_the_network_is_told_where_the_hole_is() -> None:
+    """Each tile of a picture that is larger than one is told its own part of the mask."""
+    x, seen = torch.full((1, 3, 8, 12), 100, dtype=torch.uint8), []
+    made = Palette(PaletteConfig(net=NET, inference_steps=2, mask_channel=True), (3, 8, 8))
+    made.denoise.net.conv_in.register_forward_pre_hook(lambda _, given: seen.append(given[0][:, 6:]))
+    mask = torch.zeros(8, 12, dtype=torch.bool)
+    mask[2:5, 1:7] = True
+    out = made.restore(x, mask=mask)
+    assert out[..., ~mask].equal(x[..., ~mask])
+    tiles = {tuple(tile.flatten().tolist()) for call in seen for tile in call}
+    assert tiles == {tuple(mask[:, left : left + 8].float().flatten().tolist()) for left in (0, 4)}
+
+
 def test_a_panorama_grows_and_keeps_what_it_had() -> None:
     made, x = model(Palette, tasks=("uncrop",), inference_steps=2), pictures(2)
     wide = panorama(made, x, "right", 3)
@@ -114,6 +127,7 @@ def test_a_panorama_grows_and_keeps_what_it_had() -> None:
     [
         ({"tasks": ()}, "tasks must be one or more different ones, got none"),
         ({"tasks": ("inpaint", "inpaint")}, "tasks must be one or more different ones"),
+        ({"tasks": ("jpeg",), "mask_channel": True}, "mask_channel is for inpaint and uncrop: jpeg hides every pixel"),
         ({"crop": 8}, "crop is for models that enlarge"),
         ({"tasks": ("deblur",)}, "task 'deblur' does not exist; allowed: colorize, inpaint, uncrop, jpeg"),
     ],
