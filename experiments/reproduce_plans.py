@@ -88,7 +88,7 @@ def palette(budget: Budget) -> Iterator[Job]:
     """Four specialists, their regressions, a generalist, and |error| in place of its square."""
     small = budget.side == 32
     steps, more = (24_000, " --data.size 32 --model.net.multipliers 1 2 4") if small else (6000, "")
-    yield train("palette-all", "palette-all64", steps * 4 // 3, budget, more)
+    yield train("palette-all", "palette-all64", steps, budget, more)
     for task in TASKS:
         presets = [f"palette-{task}64", f"palette-{task}64-regression"]
         if task in ("inpaint", "colorize"):

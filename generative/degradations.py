@@ -71,8 +71,8 @@ def compressed(k: np.ndarray, quality: int) -> np.ndarray:
 class Rectangles:
     """One to five rectangles, as likely each, that hide 10 to 40% of the picture together.
 
-    Ours: the area is uniform in that range, shared by a uniform split, with aspect ratios from 1:2 to 2:1 and places
-    uniform inside the picture; what overlaps so far that less than 10% is hidden is drawn again.
+    Ours: the sum of their areas is uniform in that range, shared by a uniform split, with aspect ratios from 1:2 to 2:1
+    and places uniform inside the picture; they may overlap, and are drawn again if less than 10% is hidden.
     """
 
     least: float = 0.1

@@ -6,7 +6,7 @@ visit other levels than training did; beyond the trained range it is told the ne
 
 Sources: Saharia et al. 2021 (SR3, arXiv 2104.07636); Saharia et al. 2022 (Palette, arXiv 2111.05826). Where we differ:
 the levels of a batch are evenly spread over p(gamma) with one random offset (as VDM's times), which leaves each one's
-distribution as it is.
+distribution as it is; the network is told log_snr in place of gamma; samplers clip x0_hat to (-1, 1).
 """
 
 from abc import abstractmethod
@@ -292,8 +292,8 @@ class ImageToImage(PictureModel):
         log_snrs = torch.cat([log_snrs, log_snrs[-1:] + 1])  # the last step gives x0_hat, wherever it leads
         settings: dict[str, Any] = {"cond": cond, "callback": callback, **options}
         if sampler == "ancestral":
-            variance = self.config.variance
-            settings = {"variance": variance if "mask" not in cond else variance * cond["mask"].double(), **settings}
+            variance = options.get("variance", self.config.variance)
+            settings["variance"] = variance if "mask" not in cond else variance * cond["mask"].double()
         shape = tuple(cond["image"].shape)
         return self._drawn(
             sampler, denoise, shape, log_snrs, settings, seed=seed, first=first, purpose=noise.ANSWERS

@@ -15,7 +15,7 @@ from torch import Tensor
 from generative import noise, samplers
 from generative.batching import evaluating, in_chunks
 from generative.config import WatchSettings
-from generative.image_to_image import ImageToImage
+from generative.image_to_image import ImageToImage, with_known
 from generative.metrics.bits import mean_and_se
 from generative.metrics.restoration import hidden_psnr
 from generative.model import PictureModel
@@ -240,7 +240,7 @@ def level_losses(
     eps = noise.normal_like(noise.per_example(noise.mix(seed, noise.LEVELS), range(len(x)), model.device), x)
     high, low = model.ends()
     log_snrs = torch.linspace(low.item(), high.item(), levels, dtype=torch.float64, device=model.device)
-    denoise, losses = in_chunks(model.denoise, model.chunk), []
+    denoise, losses = with_known(in_chunks(model.denoise, model.chunk)), []  # no loss on pixels that are known
     with evaluating(model):
         for log_snr in log_snrs:
             rows = log_snr.expand(len(x))

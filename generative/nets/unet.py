@@ -169,7 +169,7 @@ class UNet(nn.Module):
         """[B, out_channels, H, W] of z [B, C, H, W] and log_snr [B].
 
         cond: "label" [B] if there are classes, "image" [B, cond_channels, H, W] if there are cond_channels, "mask"
-        [B, 1, H, W] if it is masked.
+        [B, 1, H, W] if it is masked, "level" [B] if it is augmented.
         Raises ValueError if one of them is missing.
         """
         config, embedding = self.config, self.embed(log_snr, cond)

@@ -88,6 +88,12 @@ def test_rectangles_hide_a_tenth_to_four_tenths_and_come_one_to_five_at_a_time()
     assert stats.chisquare([numbers.count(n) for n in range(1, 6)]).pvalue > 1e-3
 
 
+def test_one_rectangle_hides_a_share_that_is_uniform() -> None:
+    rng = np.random.default_rng(0)
+    shares = [Rectangles(count=1).mask(256, 256, rng).mean() for _ in range(1500)]
+    assert stats.kstest(shares, stats.uniform(0.1, 0.3).cdf).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("side", [32, 64, 256])
 def test_strokes_scale_with_the_picture(side: int) -> None:
     rng = np.random.default_rng(0)
@@ -116,6 +122,28 @@ def test_strokes_turn_by_two_fifths_of_pi_give_or_take(monkeypatch: pytest.Monke
     assert min(angles) > middle - spread
     assert max(angles) < middle + spread
     assert max(angles) - min(angles) > spread
+
+
+def test_steps_of_strokes_are_normal_about_an_eighth_of_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N(L, L / 2) clipped to [0, 2 L], read off steps that start so far inside that none of them meets an edge."""
+    lines = []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.line", lambda self, points, **_: lines.append(points))
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        Strokes().mask(512, 512, rng)
+    length = math.hypot(512, 512) / 8
+    steps = [
+        math.dist(here, there) / length
+        for points in lines
+        for here, there in pairwise(points)
+        if all(2 * length < x < 512 - 2 * length for x in here)
+    ]
+    assert len(steps) > 1000
+    below = stats.norm.cdf(-2)
+    for end in (0, 2):
+        assert stats.binomtest(int(np.isclose(steps, end).sum()), len(steps), below).pvalue > 1e-3
+    inside = [step for step in steps if not np.isclose(step, 0) and not np.isclose(step, 2)]
+    assert stats.kstest(inside, stats.truncnorm(-2, 2, 1, 0.5).cdf).pvalue > 1e-3
 
 
 def test_strokes_have_four_to_eleven_pieces_a_brush_of_12_to_39_and_round_joints(monkeypatch) -> None:
@@ -152,7 +180,7 @@ def test_flips_of_strokes_do_flip(monkeypatch: pytest.MonkeyPatch) -> None:
         def __getattr__(self, name: str):
             return (lambda: self.flip) if name == "random" else getattr(self.rng, name)
 
-    plain, flipped = (Strokes().mask(64, 64, Fixed(flip)) for flip in (0.9, 0.1))  # pyright: ignore
+    plain, flipped = (Strokes().mask(64, 64, Fixed(flip)) for flip in (0.51, 0.49))  # pyright: ignore
     assert np.array_equal(flipped, plain[::-1, ::-1])
     assert not np.array_equal(flipped, plain)
 
@@ -182,7 +210,10 @@ def test_half_is_uncropped_from_one_side_or_from_all_borders() -> None:
         edges = [mask[0].all(), mask[:, 0].all(), mask[-1].all(), mask[:, -1].all()]
         kinds.append("all" if all(edges) else edges.index(True))
         if all(edges):
-            assert not mask[32, 32]  # the middle is known: borders are to be made, not a hole
+            rows, columns = np.nonzero(~mask)  # the middle is known: borders are to be made, not a hole
+            for known in (rows, columns):
+                assert abs(known.min() + known.max() - 63) <= 1
+                assert np.ptp(known) + 1 == round(64 * math.sqrt(0.5))
     assert stats.binomtest(kinds.count("all"), 800, 0.5).pvalue > 0.01
     assert stats.chisquare([kinds.count(side) for side in range(4)]).pvalue > 1e-3
 

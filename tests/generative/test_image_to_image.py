@@ -380,12 +380,33 @@ def test_z_is_noisy_on_known_pixels_in_training_as_in_sampling() -> None:
     assert float(eps[inside][..., :8].std()) == pytest.approx(1, abs=0.02)
     seen.clear()
     schedule = schedules.make(made.config.schedule)
-    made.restore(flat, mask=mask, draw={"chunk": 64, "schedule": schedule})
+    for asked in ({}, {"variance": 1.0}, {"variance": 0.3}):
+        made.restore(flat, mask=mask, draw={"chunk": 64, "schedule": schedule, **asked})
+    assert len(seen) == 36
     for z, level in seen:
         alpha, sigma = process.alpha_sigma(level[0])
         known = (z[..., :8] - alpha.float() * scale(flat, 256)[..., :8]) / sigma.float()
         assert float(known.std()) == pytest.approx(1, abs=0.03), float(level[0])
         assert float(known.mean()) == pytest.approx(0, abs=0.03)
+
+
+def test_known_pixels_have_no_part_in_the_loss_at_each_level() -> None:
+    """By the loss written out over the hole alone: elsewhere no training ever told the network what to say."""
+    made = model(Palette, tasks=("uncrop",), prediction="v", schedule=schedules.ScheduleConfig(kind="cosine"))
+    x = pictures(6)
+    names = [str(i) for i in range(6)]
+    images = ImageSet(name="noise", split="test", pixels=x.numpy(), names=names, group_names=names)
+    log_snrs, losses = watch.level_losses(made, images, levels=3, count=None, seed=4)
+    told = made.config.degrade(x, noise.per_example(noise.mix(4, noise.DEGRADATION), range(6)))
+    eps = noise.normal_like(noise.per_example(noise.mix(4, noise.LEVELS), range(6)), scale(x, 256))
+    for log_snr, loss in zip(log_snrs, losses, strict=True):
+        alpha, sigma = (value.float() for value in process.alpha_sigma(log_snr))
+        z = alpha * scale(x, 256) + sigma * eps
+        with torch.no_grad():
+            off = (eps - (z - alpha * made.denoise(z, log_snr.expand(6), told)) / sigma)[
+                told["mask"].bool().expand_as(x)
+            ]
+        assert float(loss) == pytest.approx(float(off.square().sum()) / 2 / 6 / x[0].numel() / math.log(2), rel=1e-4)
 
 
 def test_the_noise_in_a_hole_is_not_that_of_z() -> None:

@@ -208,6 +208,13 @@ def test_the_papers_stages_fit_each_other() -> None:
     assert [config.model.power for config in configs] == [2, 2, 2]  # pyright: ignore
     assert [config.optim.grad_clip for config in (cascades.cdm_base32(), *configs)] == [None] * 4
     assert [config.optim.batch for config in (cascades.cdm_base32(), *configs)] == [2048, 2048, 1024, 1024]
+    rates = [(config.optim.learning_rate, config.steps) for config in (cascades.cdm_base32(), *configs)]
+    assert rates == [(1e-4, 700_000), (1e-4, 400_000), (1e-4, 500_000), (1e-4, 500_000)]
+    assert {config.optim.warmup_steps for config in configs} == {10_000}
+    blurs = [config.model for config in (*configs[1:], image_to_image.faces256())]
+    assert [(blur.augmentation, blur.blur_sigma, blur.blur_share) for blur in blurs] == [  # pyright: ignore
+        ("blur", (0.4, 0.6), 0.5), ("blur", (0.4, 0.6), 0.5), ("blur", (0.4, 0.6), 1.0),
+    ]  # fmt: skip
     first = cascades.cdm_base32().model
     assert isinstance(first, DiffusionConfig)
     assert (first.prediction, first.weighting, first.net.dropout) == ("eps", "snr", 0.1)

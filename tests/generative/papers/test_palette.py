@@ -45,7 +45,7 @@ def test_holes_are_filled_with_noise_that_z_does_not_share() -> None:
     assert inside.std() == pytest.approx(1, abs=0.02)
     assert outside.equal(scale(x, 256)[~hole])
     z = noise.normal(
-        noise.per_example(noise.mix(0, noise.SAMPLES), range(200)), x.shape, device="cpu", dtype=torch.float32
+        noise.per_example(noise.mix(0, noise.ANSWERS), range(200)), x.shape, device="cpu", dtype=torch.float32
     )
     fill = noise.normal(
         noise.per_example(noise.mix(0, noise.DEGRADATION), range(200)), x.shape, device="cpu", dtype=torch.float32
@@ -165,3 +165,14 @@ def test_the_papers_settings() -> None:
         assert schedule is not None
         assert (schedule.kind, schedule.beta_steps, schedule.beta_start, schedule.beta_end) == ("betas", *betas)
     assert (optim.batch, optim.learning_rate, optim.warmup_steps, optim.grad_clip) == (1024, 1e-4, 10_000, None)
+    assert (optim.decay, optim.ema, config.steps) == ("constant", 0.9999, 1_000_000)
+    assert (model.net.dropout, model.net.head_channels, model.net.attention_resolutions) == (0, 64, (32, 16, 8))
+
+
+def test_the_papers_rows_are_told_of_holes_by_noise_alone_and_the_small_ones_by_the_mask_too() -> None:
+    told = {row["name"]: row["make"]().model for row in image_to_image.rows() if row["name"].startswith("palette-")}
+    assert {name for name, model in told.items() if model.mask_channel} == {
+        *(f"palette-{task}64{more}" for task in ("inpaint", "uncrop", "all") for more in ("", "-regression")),
+        "palette-inpaint64-l1",
+    }
+    assert told["palette-all64"].tasks == told["palette-all256"].tasks == ("colorize", "inpaint", "jpeg")

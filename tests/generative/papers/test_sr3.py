@@ -70,6 +70,8 @@ def test_the_papers_settings() -> None:
     schedule = model.schedule
     assert (schedule.kind, schedule.beta_steps, schedule.beta_start, schedule.beta_end) == ("betas", 2000, 1e-6, 1e-2)
     assert (optim.batch, optim.learning_rate, optim.warmup_steps, optim.grad_clip) == (256, 1e-4, 10_000, None)
+    assert (optim.decay, optim.ema, config.steps, model.inference_steps) == ("constant", 0.9999, 1_000_000, 100)
+    assert (model.net.rescale_skips, model.net.attention_resolutions) == (True, (16,))
     baseline = image_to_image.regression(config, 10)
     assert baseline.optim.learning_rate == pytest.approx(1e-5)
     names = {row["name"] for row in image_to_image.rows()}
