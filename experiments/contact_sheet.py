@@ -54,13 +54,13 @@ def _short(name: str, most: int = 60) -> str:
 
 def _fitted(picture: np.ndarray, largest: np.ndarray) -> Image.Image:
     """In its place, on the scale of the row's largest picture; one of the same form, which shows the same, as large as
-    that. Pixels are repeated where pictures grow."""
+    that. Pixels are repeated where pictures grow twofold or more."""
     image, scale = Image.fromarray(picture), BOX / max(largest.shape[:2])
-    scale = scale if scale < 1 else int(scale)
+    scale = scale if scale < 2 else int(scale)
     if _form(picture) == _form(largest):
         scale *= len(largest) / len(picture)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST)
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 2 else Image.Resampling.NEAREST)
 
 
 def _form(picture: np.ndarray) -> Fraction:

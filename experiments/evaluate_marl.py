@@ -54,8 +54,8 @@ def eval_command(args: list[str]) -> int:
         EvalCommand,
         args,
         prog="tandem eval",
-        example="tandem eval runs/football-empty-goal/20260101-120000-0 --episodes 100\n\n"
-        "Example: tandem eval runs/football-5v5-acam/20260101-120000-0 --against builtin_ai scripted --pairs 30",
+        example="tandem eval runs/football-empty-goal/20260101-120000-0 --episodes 100\n"
+        "tandem eval runs/football-5v5-acam/20260101-120000-0 --against builtin_ai scripted --pairs 30",
         about=eval_command.__doc__ or "",
     )
     check(command)

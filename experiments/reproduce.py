@@ -23,6 +23,7 @@ from experiments.flags import say
 from experiments.progress import Steps
 from experiments.reproduce_plans import BUDGETS, PLANS, Job
 from generative.checkpoint import Store
+from generative.data.folder import find
 from generative.train import interrupts
 
 EXAMPLE = "tandem reproduce sr3-photos64 palette --budget cpu --beside 2"
@@ -49,7 +50,8 @@ class ReproduceCommand:
     """few-steps-mnist, few-steps-photos32, few-steps-folder32, sr3-photos64, sr3-photos128, palette, cascade-mnist,
     cascade-emoji or cascade-folder; those of folders need --data."""
     budget: Literal["small", "cpu", "gpu"] = "cpu"
-    """How much is trained and measured: a quarter, once, or four times what the presets are made for."""
+    """How much is trained and measured: each training takes a core of a CPU about a quarter of an hour, an hour or an
+    hour and a half; those of gpu are four times as long, for minutes on a large GPU."""
     beside: int = 1
     """Commands that run at the same time: the cores of a CPU; a dozen on a large GPU (with NVIDIA's MPS)."""
     data: Path | None = None
@@ -80,7 +82,7 @@ def reproduce_command(args: list[str]) -> int:
     for place in (command.output / "page", folder / "jobs.json"):  # makes their folders
         flags.check_writable(place)
     with Store(folder).locked("works off its jobs"):
-        places = {"output": str(command.output), "data": str(command.data)}
+        places = {"output": str(command.output), "data": str(command.data), "classes": _classes(command.data)}
         return Queue(jobs, folder, places, str(command.runs_dir)).work(command.beside)
 
 
@@ -100,6 +102,11 @@ def planned(command: ReproduceCommand) -> list[Job]:
             f"--data must name a folder, {command.data} is {'a file' if command.data.exists() else 'missing'}"
         )
     return list(found.values())
+
+
+def _classes(data: Path | None) -> str:
+    """How many class folders there are."""
+    return str(len({picture.label for picture in find(data)[0] if picture.label is not None}) if data else 0)
 
 
 class Queue:

@@ -1,14 +1,15 @@
 """The command lines behind the pages of experiments/results about diffusion models, as data.
 
 A job's command is what a person would type after `tandem`, with {name} for the run folder of another job (which has to
-be finished first), {output} for the folder of the pages and {data} for a folder of class folders of pictures.
+be finished first), {output} for the folder of the pages, {data} for a folder of class folders of pictures and {classes}
+for their number.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-PLACES = ("output", "data")
+PLACES = ("output", "data", "classes")
 """What stands in braces and is no job."""
 
 
@@ -148,6 +149,8 @@ PLANS: dict[str, Callable[[Budget], Iterator[Job]]] = {
     "palette": palette,
     "cascade-mnist": cascade("mnist", (8, 16, 32), direct=32, weak=300),
     "cascade-emoji": cascade("emoji", (16, 64, 256), direct=64, weak=500),
-    "cascade-folder": cascade("folder", (8, 16, 32), direct=32, weak=300, more=FOLDER),
+    "cascade-folder": cascade(
+        "folder", (8, 16, 32), direct=32, weak=300, more=f"{FOLDER} --model.net.classes {{classes}}"
+    ),
 }
 """Name -> its jobs at a budget."""

@@ -18,6 +18,16 @@ from generative.metrics.statistics import describe
 
 SHOWN = 10
 """Rows of the contact sheet."""
+MEANINGS = {
+    "consistency": "mean square error of the answer, reduced again, against what was given",
+    "distance": "Euclidean distance between the features of answer and original",
+    "agreement": "share of answers that the classifier takes for what it takes the original for",
+    "accuracy": "share that it takes for what they are",
+    "inception_score": "its Inception score",
+    "lpips_between": "of each answer and the next",
+    "ssim_between": "of the first answer and the others",
+}
+"""Measure -> what its heading does not say."""
 MEASURES = {
     "psnr": ("PSNR, dB", 2),
     "mean_psnr": ("PSNR of the answers' mean, dB", 2),
@@ -58,6 +68,16 @@ def table(rows: list[Scores]) -> list[list[str]]:
     ]
 
 
+def meanings(rows: list[Scores]) -> str:
+    """What the headings of `table` mean that do not say it; empty or a paragraph."""
+    said = [
+        f"{MEASURES[name][0]}: {meaning}"
+        for name, meaning in MEANINGS.items()
+        if any(getattr(row, name) is not None for row in rows)
+    ]
+    return "; ".join(said) + ".\n\n" if said else ""
+
+
 def differences(rows: list[Scores]) -> list[list[str]]:
     """The head and a line for each method but the first: the first's measures minus that one's, and how many times its
     consistency error is as large."""
@@ -86,19 +106,22 @@ def _known(value: Any) -> Any:
 
 
 def sheet(asked: Asked, made: dict[str, Tensor], num_levels: int) -> np.ndarray:
-    """Some of the pictures, evenly spread: given, each method's answer, the original."""
+    """Some of the pictures: given, each method's answer, the original. They are evenly spread over all, ordered by
+    their contrast: crops of a sky or a wall tell methods apart only in how plain they leave them."""
 
     def rgb(k: Tensor) -> np.ndarray:
         return to_rgb(k, num_levels)
 
-    rows = []
-    for i in range(0, len(asked.originals), max(1, len(asked.originals) // SHOWN)):
+    rows, contrast = [], asked.originals.double().flatten(1).std(1)
+    count = min(SHOWN, len(contrast))
+    places = torch.linspace(0, len(contrast) - 1, count + 2).round().long()[1:-1] if count > 2 else torch.arange(count)
+    for i in contrast.argsort(descending=True, stable=True)[places].tolist():
         given = (
             asked.given[i] if asked.mask is None else torch.where(asked.mask[i] > 0, num_levels // 2, asked.given[i])
         )
         answers, name = [rgb(x[i]) for x in made.values()], asked.groups[i].rpartition("/")[2]
         rows.append(contact_sheet.Row(name=name, given=rgb(given), made=answers, original=rgb(asked.originals[i])))
-    return contact_sheet.sheet(rows[:SHOWN], tuple(made))
+    return contact_sheet.sheet(rows, tuple(made))
 
 
 def write(
@@ -110,9 +133,10 @@ def write(
 
     asked, lines, gaps = judge.asked, table(rows), differences(rows)
     classes = "" if judge.classifier is None else f"; classes: {judge.classifier.describe()}"
+    height, width = asked.originals.shape[-2:]
     title = (
-        f"{asked.task}: {len(asked.originals):,} test pictures of {len(set(asked.groups)):,} groups, mean ± 1.96 "
-        "standard errors over groups"
+        f"{asked.task}: {len(asked.originals):,} test pictures of {width} x {height} of {len(set(asked.groups)):,} "
+        "groups, mean ± 1.96 standard errors over groups"
     )
     others = "of other groups" if judge.split == "train" else "which may hold originals"
     answers, some = several
@@ -128,9 +152,10 @@ def write(
         f"the pixels that were to be made.{mean if answers > 1 else ''}"
     )
     text = (
-        f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\nWhat the first has more than the "
-        f"others, picture by picture ({RATIO}: how many times as much):\n\n{tables.markdown(gaps[0], gaps[1:])}\n"
-        f"`{command}`; sheet.png shows some.\n"
+        f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\n{meanings(rows)}What the first has "
+        f"more than the others, picture by picture ({RATIO}: how many times as much):\n\n"
+        f"{tables.markdown(gaps[0], gaps[1:])}\n"
+        f"`{command}`; sheet.png shows some, from much contrast to little.\n"
     )
     files.write_text(output / "restoration.md", text)
     files.write_text(output / "restoration.json", json.dumps([_plain(row) for row in rows], indent=2))

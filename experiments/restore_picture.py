@@ -120,8 +120,7 @@ def answers(wanted: Wanted, one: Question) -> list[np.ndarray]:
 
 def row(wanted: Wanted, one: Question, made: list[np.ndarray]) -> contact_sheet.Row:
     """Of the contact sheet: what a person gave, as the model was told it, and what was made of it."""
-    command, model = wanted.command, wanted.model
-    shown = one.given
+    model, shown = wanted.model, one.given
     if one.rounds[0] is not None:
         hole = torch.zeros(1, 1, *shown.shape[1:], dtype=torch.bool)
         for side in filter(None, one.rounds):  # the whole frame, grey where nothing is known
@@ -130,7 +129,7 @@ def row(wanted: Wanted, one: Question, made: list[np.ndarray]) -> contact_sheet.
             shown, hole = shown[0], known | new
         shown = torch.where(hole[0], 128, shown)
     elif "mask" in one.asked:
-        shown = torch.where(one.asked["mask"], 128 if command.spoil else 255, shown)
+        shown = torch.where(one.asked["mask"], 128, shown)
     elif wanted.task == "colorize":
         shown = torch.from_numpy(grey(shown.numpy()))
     return contact_sheet.Row(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from generative.model import PictureModel
 
 EXAMPLE = "tandem sample runs/vdm-digits/20260101-120000-0 -n 64 --steps 256 --sampler ddim -o grid.png"
+CASCADE_EXAMPLE = "tandem sample runs/cdm-mnist8/TIME-0 runs/cdm-mnist16/TIME-0 --levels 0.1 -n 36 -o digits.png"
 MOST_STEPS = 1_000_000
 MOST_BYTES = 4 * 2**30
 """Of all pictures of one call: they are held in memory."""
@@ -67,10 +68,11 @@ class SampleCommand:
 
 
 def sample_command(args: list[str]) -> int:
-    """Draws pictures from a trained diffusion model and writes a grid of them."""
+    """Draws pictures from a trained diffusion model, or through the stages of a cascade, and writes a grid of them."""
     command = flags.parse(
-        SampleCommand, args, prog="tandem sample", example=EXAMPLE, about=sample_command.__doc__ or ""
-    )
+        SampleCommand, args, prog="tandem sample", example=f"{EXAMPLE}\n{CASCADE_EXAMPLE}",
+        about=sample_command.__doc__ or "",
+    )  # fmt: skip
     _check(command)
     if len(command.runs) > 1:
         return _cascade(command)

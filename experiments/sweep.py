@@ -16,6 +16,10 @@ from experiments.train import train_run
 
 Config = TypeVar("Config")
 EXAMPLE = "tandem sweep lab2d-harvest-acam --seeds 0 1 2 --ppo.learning-rate 3e-4"
+OTHERS = (
+    "tandem sweep aug-level runs/cdm-mnist8/TIME-0 runs/cdm-mnist16/TIME-0 --levels 0 0.1 0.2 0.4 0.8",
+    "tandem sweep schedule runs/sr3-photos64/TIME-0 --steps 8",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ def sweep_command(args: list[str]) -> int:
             say("usage: tandem sweep PRESET [--seeds 0 1 2] [--field value ...] | tandem sweep aug-level RUN RUN ...")
             say("       tandem sweep schedule RUN --steps N")
             say(f"\n{sweep_command.__doc__}")
-            say(f"\nExample: {EXAMPLE}")
+            say("\n" + "\n".join(f"Example: {example}" for example in (EXAMPLE, *OTHERS)))
             return 0
         raise flags.FlagError("no preset was named; usage: tandem sweep PRESET [--seeds 0 1 2] [--field value ...]")
     preset = presets.get(name)

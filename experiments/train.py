@@ -12,8 +12,8 @@ from typing import Any
 from experiments import flags, halves, presets, runs
 from experiments.flags import say
 
-EXAMPLE = "tandem train lab2d-harvest-acam --env-steps 500000 --ppo.learning-rate 3e-4 --seed 1"
-PICTURES_EXAMPLE = "tandem train vdm-digits --steps 2000 --optim.learning-rate 1e-3 --seed 1"
+EXAMPLE = "tandem train {} --env-steps 500000 --ppo.learning-rate 3e-4 --seed 1"
+PICTURES_EXAMPLE = "tandem train {} --steps 2000 --optim.learning-rate 1e-3 --seed 1"
 USAGE = "tandem train PRESET [--field value ...] | tandem train --resume RUN [--env-steps N | --steps N]"
 
 
@@ -24,7 +24,8 @@ class RunFailed(RuntimeError):
 def train_command(args: list[str]) -> int:
     """Trains a preset, or goes on with a run."""
     if {"-h", "--help"} & set(args) and args[0].startswith("-"):
-        say(f"usage: {USAGE}\n\nExample: {EXAMPLE}\nExample: {PICTURES_EXAMPLE}\n")
+        say(f"usage: {USAGE}\n\nExample: {EXAMPLE.format('lab2d-harvest-acam')}")
+        say(f"Example: {PICTURES_EXAMPLE.format('vdm-digits')}\n")
         say("`tandem train PRESET --help` lists the fields.\nPresets: " + ", ".join(presets.all_presets()))
         return 0
     preset, run, command = parse_train(args)
@@ -46,7 +47,7 @@ def parse_train(args: list[str]) -> tuple[str, Path | None, Any]:
         half.TrainFlags,
         rest,
         prog=f"tandem train {name or f'--resume {run}'}",
-        example=EXAMPLE if half.NAME == halves.MARL else PICTURES_EXAMPLE,
+        example=(EXAMPLE if half.NAME == halves.MARL else PICTURES_EXAMPLE).format(preset),
         default=half.TrainFlags(config=stored),
         about=f"Trains {preset}; the defaults are {'those of the run' if run else 'the preset'}.",
     )

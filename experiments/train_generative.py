@@ -22,6 +22,7 @@ from generative.checkpoint import Store
 from generative.config import TrainConfig
 from generative.image_to_image import ImageToImage
 from generative.model import PictureModel
+from generative.papers.cascade import CascadeStage
 from generative.papers.progressive_distillation import Diffusion, check_teacher
 from generative.papers.vdm import VDMConfig
 from generative.train import NotFinite, open_store, pick_device
@@ -206,19 +207,25 @@ def _finish(
     files.write_text(run / OUTCOME, json.dumps({"step": done, **measured}, indent=2))
     tracker.hparams(done, runs.config_to_json(config), measured)
     say(f"{metric}: {interval(outcome(run, metric))} on test pictures, after {done:,} steps")
-    say(f"again:   tandem eval {run}\n{_use(model, run)}")
+    say(f"measure: tandem eval {run}{_task(model)}\n{_use(model, run)}")
     say(f"go on:   tandem train --resume {run} --steps {2 * config.steps}")
 
 
 def _use(model: PictureModel, run: Path) -> str:
-    """A line with the command that shows what a model does."""
+    """Lines with the commands that show what a model does."""
     if not isinstance(model, ImageToImage):
         return f"samples: tandem sample {run} -n 64 -o grid.png"
-    tasks = getattr(model.config, "tasks", ())
-    task = f" --task {tasks[0]}" if len(tasks) > 1 else ""
-    mask = " --mask M.png" if tasks[:1] == ("inpaint",) else ""
+    mask = " --mask M.png" if getattr(model.config, "tasks", ())[:1] == ("inpaint",) else ""
     label = " --label CLASS" if model.config.net.classes else ""
-    return f"restore: tandem restore {run} IN.png{task}{mask}{label} -o OUT.png"
+    restore = f"restore: tandem restore {run} IN.png{_task(model)}{mask}{label} -o OUT.png"
+    cascaded = f"\ncascade: tandem sample BASE {run} -n 64 -o grid.png"
+    return restore + (cascaded if isinstance(model, CascadeStage) else "")
+
+
+def _task(model: PictureModel) -> str:
+    """The flag that a model of several tasks needs."""
+    tasks = getattr(model.config, "tasks", ())
+    return f" --task {tasks[0]}" if len(tasks) > 1 else ""
 
 
 def start_ray(cpus: int) -> None:

@@ -13,6 +13,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -214,11 +215,14 @@ class ImageToImage(PictureModel):
         return denoise(z, low.expand(len(z)), cond)
 
     def sample(self, n: int, **options: Any) -> Tensor:
-        raise ValueError("this model makes pictures of pictures: use restore(pictures), or `tandem restore RUN`")
+        behind = ", or name the run of its base before it" if self.factor > 1 else ""
+        raise ValueError(
+            f"this model makes pictures of pictures: use restore(pictures), or `tandem restore RUN`{behind}"
+        )
 
     def restore(
         self,
-        pictures: Tensor,
+        pictures: Tensor | np.ndarray,
         *,
         seed: int = 0,
         first: int = 0,
@@ -236,6 +240,7 @@ class ImageToImage(PictureModel):
             asked: what is wanted of the pictures (see the paper's `asked`).
         Raises: ValueError for what does not fit, in one sentence.
         """
+        pictures = torch.as_tensor(pictures)
         n, size = len(pictures), pictures.shape[-2:]
         pictures = check_levels(pictures, (self.shape[0], *size), self.num_levels).to(self.device)
         sources = noise.per_example(noise.mix(seed, noise.DEGRADATION), range(first, first + n), self.device)

@@ -205,7 +205,10 @@ def check_truncated(stage: PictureModel) -> GaussianNoise:
 def check_fits(before: PictureModel, stage: PictureModel) -> None:
     """Raises ValueError unless `stage` enlarges what `before` draws."""
     if not isinstance(stage, ImageToImage) or stage.factor == 1:
-        raise ValueError("a stage after the first enlarges pictures: train it as SR3 or as a stage of a cascade")
+        raise ValueError(
+            "a stage after the first enlarges pictures: train it as SR3 or as a stage of a cascade, and name the runs "
+            "from the smallest pictures up"
+        )
     side = stage.shape[1] // stage.factor
     want = stage.shape[0], side, side
     if tuple(before.shape) != want or before.num_levels != stage.num_levels:

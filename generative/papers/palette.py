@@ -123,10 +123,14 @@ class Palette(ImageToImage):
             return {"image": image, "mask": torch.ones_like(image[:, :1])}
         return {"image": filled(image, mask, noise.normal_like(sources, image)), "mask": mask}
 
-    def restore(self, pictures: Tensor, *, mask: Tensor | None = None, **options: Any) -> Tensor:
-        """See `ImageToImage.restore`; task, mask: see `asked`."""
+    def restore(
+        self, pictures: Tensor | np.ndarray, *, mask: Tensor | np.ndarray | None = None, **options: Any
+    ) -> Tensor:
+        """See `ImageToImage.restore`, and `asked` for task ("colorize", "inpaint", "uncrop", "jpeg"; needed by a
+        generalist) and mask (bool [h, w] or [n, h, w], True where pixels are to be made; of inpaint and uncrop)."""
         if mask is None:
             return super().restore(pictures, **options)
+        mask = torch.as_tensor(mask)
         n, (height, width) = len(pictures), pictures.shape[-2:]
         if mask.ndim not in (2, 3) or (mask.ndim == 3 and len(mask) not in (1, n)):
             raise ValueError(f"a mask must be [h, w] or [{n}, h, w], got {list(mask.shape)}")

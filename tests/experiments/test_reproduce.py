@@ -150,7 +150,7 @@ def test_every_command_of_a_plan_is_one_that_the_commands_take(page: str, budget
     assert len(set(names)) == len(names)
     for number, job in enumerate(jobs):
         assert set(job.needs) <= set(names[:number])
-        verb, *words = job.command.split()
+        verb, *words = job.command.replace("{classes}", "7").split()
         words = [word.translate(str.maketrans("{}", "__")) for word in words]
         if verb == "train":
             train.parse_train(words)
@@ -162,6 +162,13 @@ def test_every_command_of_a_plan_is_one_that_the_commands_take(page: str, budget
             parse(SampleCommand, words, prog="", example="")
         else:
             assert verb == "distill"
+
+
+def test_the_classes_of_a_folder_are_counted(tmp_path: Path) -> None:
+    for name in ("train/cat", "train/dog", "train/owl", "test/cat", "other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.png").touch()
+    assert reproduce._classes(tmp_path) == "3"
 
 
 @pytest.mark.parametrize(

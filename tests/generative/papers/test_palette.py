@@ -137,6 +137,13 @@ def test_tasks_that_do_not_exist(fields, says: str) -> None:
         PaletteConfig(net=NET, **fields)
 
 
+def test_numpy_is_taken_as_torch_is() -> None:
+    made, x = model(Palette, inference_steps=2), pictures(2)
+    hole = np.zeros((8, 8), bool)
+    hole[2:5, 3:6] = True
+    assert made.restore(x.numpy(), mask=hole).equal(made.restore(x, mask=torch.from_numpy(hole)))
+
+
 def test_what_cannot_be_asked() -> None:
     made, x = model(Palette, tasks=("inpaint", "jpeg")), pictures(2)
     hole = torch.ones(8, 8, dtype=torch.bool)
