@@ -4,7 +4,9 @@
 """
 
 import importlib
+import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -99,6 +101,9 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
 def main(argv: list[str] | None = None) -> None:
     args = sys.argv[1:] if argv is None else argv
+    if sys.stdout is None:  # closed by `>&-`
+        sys.stdout = io.StringIO()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is being written is tidied away
     sys.exit(run(args))
 
 
@@ -120,7 +125,7 @@ def run(args: list[str]) -> int:
         return 130
     except BrokenPipeError:  # `tandem logs ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE
     except Exception as error:
         return _explain(error)
 
@@ -132,8 +137,8 @@ def _explain(error: Exception) -> int:
         return _fail(str(error), 2)
     if type(error).__name__ == "RunFailed":
         return _fail(str(error), 1)
-    if isinstance(error, OSError) and error.filename and error.strerror:  # a full disk, a name that is too long
-        return _fail(f"{error.strerror}: {str(error.filename)[:200]!r}", 1)
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a name that is too long
+        return _fail(f"{error.strerror}{f': {str(error.filename)[:200]!r}' if error.filename else ''}", 1)
     _say(traceback.format_exc())
     return 1
 

@@ -1,5 +1,6 @@
 """`tandem eval`: what a run has learnt, measured by the half that it belongs to."""
 
+from itertools import pairwise
 from pathlib import Path
 
 from experiments import halves
@@ -11,7 +12,7 @@ MANIFEST = "chain.json"
 
 def eval_command(args: list[str]) -> int:
     """Plays held-out episodes (a team), or measures bits per dimension on test pictures (a diffusion model)."""
-    paths = [arg for arg in args if not arg.startswith("-")]
+    paths = [arg for before, arg in pairwise(["", *args]) if not arg.startswith("-") and before != "--output"]
     _check_alike([path for path in paths if "://" in path or (Path(path) / "config.json").is_file()])
     if not paths and {"-h", "--help"} & set(args):
         return _both_helps(args)

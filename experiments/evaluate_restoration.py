@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from experiments.progress import goes_on
 from experiments.restoration_judge import FLOOR, Asked, Judge
 from generative import config as configs
 from generative import loading, noise, schedules, watch
+from generative.checkpoint import why
 from generative.config import Device
 from generative.data import ImageSet
 from generative.image_to_image import ImageToImage, ImageToImageConfig
@@ -125,12 +127,12 @@ def eval_command(args: list[str]) -> int:
 
 
 def restores(run: str) -> bool:
-    """Whether a run, checkpoint or model is of this kind; False for what cannot be read: whoever loads it says why."""
+    """Whether a run, checkpoint or model is of this kind. Raises ValueError for one that cannot be read."""
+    about = loading.files(run)[0]
     try:
-        about = json.loads(loading.files(run)[0])
-        return isinstance(configs.from_json(about["config"]).model, ImageToImageConfig)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return isinstance(configs.from_json(json.loads(about)["config"]).model, ImageToImageConfig)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"model.json of {run} does not describe a model: {why(error)}") from None
 
 
 def _check(command: RestorationEvalCommand) -> None:
@@ -153,8 +155,9 @@ def _schedule(command: RestorationEvalCommand) -> Schedule | None:
 
 def _names(runs: tuple[str, ...]) -> list[str]:
     """What runs are called in the table: their presets, or where those are the same their folders."""
-    presets = [Path(run).resolve().parent.name for run in runs]
-    folders = [f"{preset}/{Path(run).resolve().name}" for preset, run in zip(presets, runs, strict=True)]
+    places = [Path(os.path.realpath(run)) for run in runs]
+    presets = [place.parent.name for place in places]
+    folders = [f"{place.parent.name}/{place.name}" for place in places]
     if len(set(folders)) < len(folders):
         raise ValueError("a run is named twice")
     return presets if len(set(presets)) == len(presets) else folders

@@ -141,6 +141,9 @@ def check_writable(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.exists() and not path.is_file():
             raise OSError(errno.EEXIST, "it is there and no regular file")
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOENT, f"it is a link into {folder}, which does not exist")
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror}") from None
 

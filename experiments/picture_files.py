@@ -20,6 +20,7 @@ _MODES = {
     "I;16": "16 bits became 8, {}", "I;16B": "16 bits became 8, {}", "I;16L": "16 bits became 8, {}",
 }  # fmt: skip
 _CLEAR = ("RGBA", "LA", "PA", "La", "RGBa")
+_CLEARED = "put on white, {} without transparency"
 _MARK = "Software", "Tandem"
 _ORIENTATION = 0x0112
 """Of EXIF; 1 is upright."""
@@ -40,6 +41,11 @@ def read(path: Path, model: PictureModel, most_pixels: int) -> Tensor:
 def read_mask(path: Path, most_pixels: int) -> Tensor:
     """bool [H, W], True where the picture is white. Raises ValueError as `read`."""
     pixels, words = _decoded(path, 1, most_pixels)
+    if _CLEARED in words:
+        raise ValueError(
+            f"the mask {path} has transparency, which may mean either: save it without, white where pixels are to be "
+            "made"
+        )
     for word in words:
         say(f"the mask {path}: {word.format('grey')}")
     lightest = int(pixels.max())
@@ -63,32 +69,53 @@ def _decoded(path: Path, channels: int, most_pixels: int) -> tuple[np.ndarray, l
                     if opened.width * opened.height > most_pixels:
                         raise ValueError(f"{opened.width} x {opened.height} pixels are more than {most_pixels:,}")
                     words = _words(opened, channels)
-            except (OSError, Image.DecompressionBombError) as error:
-                if isinstance(error, Image.DecompressionBombError):
-                    raise ValueError("it has too many pixels") from None  # else decode says what is wrong
+            except Image.DecompressionBombError:
+                raise ValueError("it has too many pixels") from None
+            except ValueError:
+                raise
+            except Exception:  # Pillow's plug-ins raise anything: decode says what is wrong
+                words = []
         return decode(path, channels), words
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a picture: {error}") from None
 
 
 def _words(opened: Image.Image, channels: int) -> list[str]:
-    words = []
-    if opened.mode in _CLEAR or "transparency" in opened.info:
-        words.append("put on white, {} without transparency")
+    words, deep = [], opened.mode not in _MODES and _is_deep(opened)
+    if _is_clear(opened):
+        words.append(_CLEARED)
     elif opened.mode in _MODES:
         words.append(_MODES[opened.mode])
     elif opened.mode == "RGB" and channels == 1:
         words.append("colour became {}")
-    if opened.mode not in _MODES and _is_deep(opened):
+    if deep:
         words.append("16 bits became 8, {}")  # colours, which Pillow has no mode for
-    if (frames := getattr(opened, "n_frames", 1)) > 1:
-        words.append(f"the first of {frames} frames is taken")
+    if _has_more(opened):
+        words.append("the first of several frames is taken")
     try:
         if opened.getexif().get(_ORIENTATION, 1) != 1:
             words.append("turned upright, as it says")
     except Exception:  # a broken EXIF block is no reason to lose the picture
         return words
     return words
+
+
+def _is_clear(opened: Image.Image) -> bool:
+    """Whether something shows through."""
+    if opened.mode not in _CLEAR and ("transparency" not in opened.info or opened.mode.startswith("I")):
+        return False
+    return int(np.asarray(opened.convert("RGBA").getchannel("A")).min()) < 255
+
+
+def _has_more(opened: Image.Image) -> bool:
+    """Whether a second frame follows: counting them all would read a file that has a million to its end."""
+    try:
+        opened.seek(1)
+    except Exception:  # no second one, or none that can be read
+        return False
+    finally:
+        opened.seek(0)
+    return True
 
 
 def _is_deep(opened: Image.Image) -> bool:

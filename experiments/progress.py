@@ -10,6 +10,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments.flags import escaped, say
+
 FIRST_LINE_S, LINE_EVERY_S = 1.0, 60.0
 REPEATED = re.compile(r"\d+ s$")
 """Lines that only say how long something has been going on."""
@@ -19,10 +21,14 @@ class Steps:
     """`with Steps("training", total) as steps: steps.update(done, "return 12.3")`."""
 
     def __init__(self, what: str, total: float) -> None:
-        self.what, self.total = what, total
+        self.what, self.total = escaped(what), total
         self.bar: Progress | None = None
         if sys.stdout.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+            )
             self.bar = Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self.began = self.last = time.monotonic()
         self.said = self.ended = False
@@ -39,7 +45,7 @@ class Steps:
         elif self._worth_a_line(done >= self.total > 0):
             self.last, self.said = time.monotonic(), True
             share = 100 * min(1.0, done / self.total) if self.total else 0.0
-            print(f"{self.what}: {share:3.0f}% after {self.last - self.began:.0f} s {note}".rstrip(), flush=True)
+            say(f"{self.what}: {share:3.0f}% after {self.last - self.began:.0f} s {note}".rstrip())
 
     def _worth_a_line(self, ended: bool) -> bool:
         """The first after a second, then one a minute and the last: what takes no time needs no line."""
@@ -80,7 +86,7 @@ class Lines:
             self.status.update(f"{self.what}: {line}")
         elif not REPEATED.search(line) or time.monotonic() - self.last >= LINE_EVERY_S:
             self.last = time.monotonic()
-            print(f"{self.what}: {line}", flush=True)
+            say(f"{self.what}: {line}")
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.status:

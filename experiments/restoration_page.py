@@ -106,16 +106,15 @@ def _known(value: Any) -> Any:
 
 
 def sheet(asked: Asked, made: dict[str, Tensor], num_levels: int) -> np.ndarray:
-    """Some of the pictures: given, each method's answer, the original. They are evenly spread over all, ordered by
-    their contrast: crops of a sky or a wall tell methods apart only in how plain they leave them."""
+    """Some of the pictures: given, each method's answer, the original. They are evenly spread over the half of more
+    contrast: crops of a sky or a wall tell methods apart only in how plain they leave them."""
 
     def rgb(k: Tensor) -> np.ndarray:
         return to_rgb(k, num_levels)
 
-    rows, contrast = [], asked.originals.double().flatten(1).std(1)
-    count = min(SHOWN, len(contrast))
-    places = torch.linspace(0, len(contrast) - 1, count + 2).round().long()[1:-1] if count > 2 else torch.arange(count)
-    for i in contrast.argsort(descending=True, stable=True)[places].tolist():
+    rows, order = [], asked.originals.double().flatten(1).std(1).argsort(descending=True, stable=True)
+    half = order[: max(SHOWN, (len(order) + 1) // 2)]
+    for i in half[:: max(1, len(half) // SHOWN)][:SHOWN].tolist():
         given = (
             asked.given[i] if asked.mask is None else torch.where(asked.mask[i] > 0, num_levels // 2, asked.given[i])
         )
@@ -155,7 +154,7 @@ def write(
         f"# {asked.task}\n\n{about}\n\n{tables.markdown(lines[0], lines[1:])}\n{meanings(rows)}What the first has "
         f"more than the others, picture by picture ({RATIO}: how many times as much):\n\n"
         f"{tables.markdown(gaps[0], gaps[1:])}\n"
-        f"`{command}`; sheet.png shows some, from much contrast to little.\n"
+        f"`{command}`; sheet.png shows some, of the half with more contrast.\n"
     )
     files.write_text(output / "restoration.md", text)
     files.write_text(output / "restoration.json", json.dumps([_plain(row) for row in rows], indent=2))

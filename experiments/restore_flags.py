@@ -1,5 +1,6 @@
 """The flags of `tandem restore`, and what can be said against them before any model is read."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -84,14 +85,20 @@ def check(command: RestoreCommand) -> None:
             raise ValueError(f"--output must be a folder, where {command.source} is one, got {output}")
         if command.reference is not None and not command.reference.is_dir():
             raise ValueError(f"--reference must be a folder, where {command.source} is one, got {command.reference}")
-        if output.resolve() == command.source.resolve():
+        if os.path.realpath(output) == os.path.realpath(command.source):
             raise ValueError(f"the pictures in {command.source} would be overwritten: name another --output")
+        for place in (command.mask, command.reference):
+            if place is not None and os.path.realpath(place) == os.path.realpath(output):
+                raise ValueError(f"the answers would lie among the pictures of {place}: name another --output")
         return
     if output.suffix.lower() != ".png":
         raise ValueError(f"--output must end in .png, got {output}")
-    made = {path.resolve() for path in (*restore_folder.names(output, command.n), restore_folder.sheet_beside(output))}
+    made = {
+        os.path.realpath(path)
+        for path in (*restore_folder.names(output, command.n), restore_folder.sheet_beside(output))
+    }
     for path in (command.source, command.mask, command.reference, command.schedule):
-        if path is not None and path.resolve() in made:
+        if path is not None and os.path.realpath(path) in made:
             raise ValueError(f"{path} would be overwritten: name another --output")
 
 

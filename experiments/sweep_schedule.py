@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 
 import generative
@@ -123,6 +124,9 @@ def read(path: Path) -> ScheduleConfig:
         found = configs.read(ScheduleConfig, json.loads(path.read_text()))
         if found.kind == "learned" or found.learn_endpoints:
             raise ValueError("it is of kind learned, or its ends are, and has no network")
+        log_snrs = schedules.make(found)(torch.linspace(1, 0, 1000, dtype=torch.float64))
+        if not bool((log_snrs.diff() > 0).all()):
+            raise ValueError("its levels do not rise from noise to picture")
         return found
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as a schedule: {error}") from None

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 MANIFEST = "manifest.json"
@@ -32,14 +31,14 @@ class Store:
     """The checkpoints under one root, a path or a URL that fsspec understands."""
 
     def __init__(self, root: str | Path) -> None:
-        """Raises ValueError for a URL of a kind that is not installed."""
+        """Raises ValueError for a URL of a kind that is not installed, or that names nothing that can be reached."""
         import fsspec
         from fsspec.implementations.local import LocalFileSystem
 
         try:
             self.fs, self.root = fsspec.url_to_fs(str(root))
-        except (ImportError, ValueError) as error:
-            raise ValueError(f"storage {str(root)!r} cannot be used: {error}") from None
+        except Exception as error:  # each kind of URL has a library of its own, which raises what it likes
+            raise ValueError(f"storage {str(root)!r} cannot be used: {why(error)}") from None
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
     @contextmanager
@@ -69,10 +68,8 @@ class Store:
 
     def is_whole(self, step: int) -> bool:
         """Whether a manifest is there and the files have the sizes that it names; `read` compares checksums too."""
-        if self.is_local and not Path(self.path(step, MANIFEST)).is_file():
-            return False  # a pipe would keep us waiting
         try:
-            manifest = json.loads(self.fs.cat_file(self.path(step, MANIFEST)))
+            manifest = json.loads(_bytes(self.fs, self.path(step, MANIFEST)))
             sizes = {name: self.fs.size(self.path(step, name)) for name in manifest}
             return bool(manifest) and all(manifest[name]["bytes"] == size for name, size in sizes.items())
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -133,12 +130,23 @@ class Store:
 def read(fs: Any, folder: str, name: str) -> bytes:
     """One file of a checkpoint's folder on an fsspec file system, checked against its manifest. Raises ValueError."""
     try:
-        noted = json.loads(fs.cat_file(f"{folder}/{MANIFEST}"))[name]
-        data, size, sha256 = fs.cat_file(f"{folder}/{name}"), noted["bytes"], noted["sha256"]
+        noted = json.loads(_bytes(fs, f"{folder}/{MANIFEST}"))[name]
+        data, size, sha256 = _bytes(fs, f"{folder}/{name}"), noted["bytes"], noted["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder} is not a whole checkpoint ({name}: {error!r})") from None
     if len(data) != size or _sha256(data) != sha256:
         raise ValueError(f"{folder}/{name} is damaged: its checksum differs from the one in {MANIFEST}")
+    return data
+
+
+def _bytes(fs: Any, path: str) -> bytes:
+    """What is in a file. Raises OSError for a pipe too, which would keep us waiting."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    if isinstance(fs, LocalFileSystem) and not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is no regular file")
+    data = fs.cat_file(path)
+    assert isinstance(data, bytes)
     return data
 
 
@@ -151,8 +159,8 @@ def unpack(data: bytes, where: str) -> dict[str, Tensor]:
     """The inverse of `pack`. Raises ValueError for bytes that are no safetensors file."""
     try:
         return safetensors.torch.load(data)
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{where} cannot be read as safetensors: {error}") from None
+    except Exception as error:  # a type that torch lacks is a KeyError, a size beyond its numbers a TypeError
+        raise ValueError(f"{where} cannot be read as safetensors: {why(error).splitlines()[0]}") from None
 
 
 def why(error: Exception) -> str:

@@ -30,6 +30,15 @@ def load(path: str | Path, device: str = "cpu") -> PictureModel:
 
 def files(path: str | Path) -> tuple[bytes, bytes]:
     """The bytes of model.json and model.safetensors of what `load` takes. Raises ValueError as `load`."""
+    try:
+        return _found(path)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # each kind of URL has a library of its own, which raises what it likes
+        raise ValueError(f"{path} cannot be read: {checkpoint.why(error)}") from None
+
+
+def _found(path: str | Path) -> tuple[bytes, bytes]:
     store = Store(path)
     for name in ("model.json", "model.safetensors", checkpoint.MANIFEST, "chain.json", "config.json"):
         if store.is_local and (Path(store.root) / name).exists() and not (Path(store.root) / name).is_file():

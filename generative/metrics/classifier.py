@@ -106,9 +106,10 @@ class FromFile(nn.Module):
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.net = torch.jit.load(str(path), map_location="cpu").eval()
             answer = self(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # a network from outside may raise anything
             raise ValueError(f"{path} cannot be read as a TorchScript classifier") from error
-        if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 2:
+        fits = isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == 2 and answer.shape[1] > 0
+        if not fits or not answer.is_floating_point():
             raise ValueError(f"{path} must give logits [N, K], got {list(getattr(answer, 'shape', []))} for 2 pictures")
         self.name = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
 
@@ -117,8 +118,11 @@ class FromFile(nn.Module):
         return self.name
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.net(x.float().expand(-1, 3, -1, -1))
+        try:
+            with torch.no_grad():
+                return self.net(x.float().expand(-1, 3, -1, -1))
+        except Exception as error:
+            raise ValueError(f"the classifier fails on pictures {list(x.shape)}: {type(error).__name__}") from error
 
 
 def efficientnet_lite0(cache: Path | None = None, *, device: str = "cpu") -> EfficientNetLite0:

@@ -122,10 +122,13 @@ def random_features(num_features: int = 64, seed: int = 0) -> Features:
 def extract(features: nn.Module, x: Tensor, *, num_levels: int = 256, batch: int = 32) -> Tensor:
     """Features, float64 [N, D] on the CPU, of level indices uint8 [N, C, H, W], spread over 0 to 255.
 
-    Raises: ValueError if the pictures do not fit.
+    Raises: ValueError if the pictures do not fit, or what comes out is no finite number.
     """
     x = to_bytes(x, num_levels)
-    return torch.cat([features(part).double().cpu() for part in x.split(batch)])
+    found = torch.cat([features(part).double().cpu() for part in x.split(batch)])
+    if not bool(found.isfinite().all()):
+        raise ValueError("the network of --features gives features that are no finite numbers")
+    return found
 
 
 def to_bytes(x: Tensor, num_levels: int) -> Tensor:

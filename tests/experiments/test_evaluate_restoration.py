@@ -207,6 +207,8 @@ def test_what_real_pictures_are_compared_with(restorers, tandem, tmp_path) -> No
 
 def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
     sr3, palette = restorers["sr3-photos64"], restorers["palette-all64"]
+    (tmp_path / "young").mkdir()
+    shutil.copy(palette / "config.json", tmp_path / "young")
     for args, says in (
         ([palette], "knows several tasks: name one with --task: colorize, inpaint, jpeg"),
         ([sr3, "--task", "jpeg"], "was trained to upscale, not to jpeg"),
@@ -218,6 +220,7 @@ def test_what_makes_no_table(restorers, trained, tandem, tmp_path) -> None:
         ([palette, "--task", "inpaint", "--degradation", "q5"], "allowed: freeform, centre"),
         ([sr3, "--sampler", "euler"], "sampler 'euler' does not exist"),
         ([sr3, tmp_path / "nowhere"], "holds no model"),
+        ([tmp_path / "young", "--task", "jpeg"], "young holds no model: no model.json and no whole checkpoint"),
     ):
         status, _, err = tandem("eval", *args, "--output", tmp_path / "page")
         assert (status, says in err, err.count("\n")) == (2, True, 1), (args, err)

@@ -1,9 +1,10 @@
-"""The command line that a page prints is the one that was asked for."""
+"""Command lines as a page prints them, and progress as a terminal shows it."""
 
+import io
 import shlex
 from pathlib import Path
 
-from experiments import flags
+from experiments import flags, progress
 from experiments.evaluate_chain import ChainEvalCommand
 from experiments.evaluate_restoration import RestorationEvalCommand
 from experiments.sweep_aug_level import AugLevelCommand
@@ -32,3 +33,12 @@ def test_defaults_and_places_are_left_out_and_run_folders_are_named_as_usual(tmp
         AugLevelCommand, [str(run), "other", "--output", "/x", "--samples", "1000"], prog="tandem x", example=""
     )
     assert flags.said("tandem x", asked) == "tandem x runs/cdm-mnist8/20260101-120000-0 other"
+
+
+def test_progress_says_names_that_a_terminal_cannot_show(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_LINE_S", 0.0)
+    file = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(file, encoding="latin-1", write_through=True))
+    with progress.Steps("\u65e5\x1b]0;x.png", 2) as steps:
+        steps.update(1)
+    assert file.getvalue().startswith(rb"\u65e5\x1b]0;x.png:  50% after 0 s")

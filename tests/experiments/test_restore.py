@@ -1,5 +1,6 @@
 """`tandem restore`: pictures of every kind and size, folders, masks, panoramas, and sentences for what does not fit."""
 
+import contextlib
 import json
 import os
 import struct
@@ -7,6 +8,7 @@ import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,14 +16,14 @@ import torch
 from PIL import Image
 
 import generative
-from experiments import contact_sheet
+from experiments import contact_sheet, picture_files
 from experiments.progress import Steps
 from generative import noise
 from generative.checkpoint import Store, pack
 from generative.papers.palette import Palette
 from generative.papers.sr3 import SR3
 from generative.resize import resize_levels
-from generative.schedules import linear_betas
+from generative.schedules import ScheduleConfig, linear_betas
 
 
 def picture(path: Path, width: int = 20, height: int = 16, mode: str = "RGB") -> Path:
@@ -366,6 +368,10 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
     Image.fromarray(np.zeros((16, 20), np.uint8)).save(tmp_path / "empty.png")
     Image.fromarray(np.full((9, 20), 255, np.uint8)).save(tmp_path / "short.png")
     Image.fromarray(np.eye(16, 20, dtype=np.uint8)).save(tmp_path / "dark.png")
+    clear = np.zeros((16, 20, 4), np.uint8)
+    clear[4:8] = 255
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone" / "out.png")
     for ending in ("png", "bmp"):
         picture(tmp_path / "masks" / f"in.{ending}")
     (tmp_path / "none").mkdir()
@@ -385,6 +391,12 @@ def test_what_does_not_fit(restorers, trained, tandem, tmp_path) -> None:
         ([*inpaint, "--mask", tmp_path / "short.png"], "the mask is 20 x 9, the picture 20 x 16"),
         ([*inpaint, "--mask", tmp_path / "no.png"], "there is no file"),
         ([*inpaint, "--mask", tmp_path / "dark.png"], "has no white pixel: its lightest is 1 of 255"),
+        ([*inpaint, "--mask", tmp_path / "clear.png"], "has transparency, which may mean either"),
+        ([sr3, source, "--output", tmp_path / "link.png"], "it is a link into"),
+        (
+            [palette, tmp_path, "--task", "inpaint", "--mask", tmp_path / "masks", "--output", tmp_path / "masks"],
+            "the answers would lie among the pictures of",
+        ),
         ([*inpaint, "--mask", tmp_path / "masks"], "has in.bmp and in.png: which is for in.png?"),
         ([sr3, source, "--mask", source], "--mask is for inpaint, not for upscale"),
         ([restorers["palette-uncrop64"], small], "a picture of 9 x 1 is too small"),
@@ -441,6 +453,9 @@ def test_a_schedule_that_was_searched_for_is_taken(restorers, tandem, tmp_path) 
     assert not np.array_equal(opened(tmp_path / "own.png"), opened(tmp_path / "found.png"))
     quick = ("--images", 8, "--steps", 2, "--features", "random", "--no-perceptual", "--classifier", "none")
     assert tandem("eval", run, *quick, "--schedule", found, "--output", tmp_path / "page")[0] == 0
+    found.write_text(json.dumps(asdict(ScheduleConfig(kind="cosine", log_snr_max=-99.0, log_snr_min=-100.0))))
+    status, _, err = tandem(*args, tmp_path / "x.png", "--schedule", found)
+    assert (status, "its levels do not rise from noise to picture" in err, err.count("\n")) == (2, True, 1)
     found.write_text('{"kind": "square"}')
     for command in ([*args, tmp_path / "x.png"], ["eval", run, *quick, "--output", tmp_path / "page"]):
         status, _, err = tandem(*command, "--schedule", found)
@@ -525,11 +540,25 @@ def test_words_about_frames_and_turned_pictures(restorers, tandem, tmp_path) -> 
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
-    for name, word in (("film.gif", "the first of 2 frames is taken"), ("turned.jpg", "turned upright")):
+    for name, word in (("film.gif", "the first of several frames is taken"), ("turned.jpg", "turned upright")):
         status, out, err = tandem("restore", restorers["sr3-photos64"], tmp_path / name, "-o", tmp_path / "out.png")
         assert status == 0, err
         assert word in out
     assert opened(tmp_path / "out.png").shape == (48, 32, 3)
+
+
+def test_a_film_that_is_cut_anywhere_is_read_or_refused(tmp_path) -> None:
+    """Pillow raises IndexError, struct.error and others."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8)
+    first, *others = [Image.fromarray(frame) for frame in noise]
+    first.save(tmp_path / "film.gif", save_all=True, append_images=others)
+    whole, model = (tmp_path / "film.gif").read_bytes(), Mock(shape=(3, 8, 8), num_levels=256)
+    read = 0
+    for length in range(0, len(whole), 7):
+        (tmp_path / "cut.gif").write_bytes(whole[:length])
+        with contextlib.suppress(ValueError):
+            read += picture_files.read(tmp_path / "cut.gif", model, 1000).shape == (3, 12, 12)
+    assert 100 < read < len(whole) / 7
 
 
 def test_a_picture_that_is_too_large_is_refused_by_its_header(restorers, tandem, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Models from runs, checkpoints and folders; files from elsewhere that are not what they should be."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,41 @@ def test_folder_with_two_files(run: Path, tmp_path: Path):
         shutil.copy(run / NEWEST / name, tmp_path / "model")
     one, other = generative.load(tmp_path / "model"), generative.load(run)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_pipe_in_a_checkpoint_does_not_keep_us_waiting(run: Path, name: str):
+    for step in (1, 2):
+        place = run / f"checkpoints/{step:012d}"
+        manifest = json.loads((place / "manifest.json").read_text())
+        manifest[name]["bytes"] = 0
+        (place / "manifest.json").write_text(json.dumps(manifest))
+        (place / name).unlink()
+        os.mkfifo(place / name)
+    with pytest.raises(ValueError, match=r"is not a whole checkpoint .* is no regular file"):
+        generative.load(run)
+
+
+@pytest.mark.parametrize("url", ["dir://x", "reference://x", "github://x", "zip://x"])
+def test_urls_of_kinds_that_need_more(url: str):
+    with pytest.raises(ValueError, match=rf"storage '{url}' cannot be used: "):
+        generative.load(url)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]},
+        {"dtype": "F32", "shape": [0, 2**64 - 1], "data_offsets": [0, 0]},
+    ],
+)
+def test_tensors_that_torch_does_not_have(run: Path, tmp_path: Path, tensor: dict[str, object]):
+    header = json.dumps({"odd": tensor}).encode()
+    (tmp_path / "model").mkdir()
+    shutil.copy(run / NEWEST / "model.json", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    with pytest.raises(ValueError, match=r"cannot be read as safetensors: [^\n]*$"):
+        generative.load(tmp_path / "model")
 
 
 def test_loading_draws_no_random_numbers(run: Path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from generative.metrics.classifier import EfficientNetLite0, FromFile, efficientnet_lite0
@@ -22,6 +23,29 @@ def test_logits_are_those_of_efficientnet_lite_pytorch() -> None:
     assert logits.argmax(1).tolist() == [21, 21]
     assert net.describe() == "EfficientNet-Lite0 (sha256 579344248a93e230)"
     assert net(x[:, :1, ::4, ::4]).shape == (2, 1000)
+
+
+class Odd(nn.Module):
+    """Takes small pictures alone, and gives what it was told."""
+
+    def __init__(self, classes: int, whole: bool) -> None:
+        super().__init__()
+        self.classes, self.whole = classes, whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[-1] <= 64
+        logits = torch.zeros(len(x), self.classes)
+        return logits.long() if self.whole else logits
+
+
+def test_classifiers_that_fail_or_give_no_logits(tmp_path) -> None:
+    for number, (classes, whole) in enumerate([(0, False), (3, True), (3, False)]):
+        torch.jit.script(Odd(classes, whole)).save(str(tmp_path / f"{number}.pt"))
+    for number in (0, 1):
+        with pytest.raises(ValueError, match=r"must give logits \[N, K\]"):
+            FromFile(tmp_path / f"{number}.pt")
+    with pytest.raises(ValueError, match=r"the classifier fails on pictures \[1, 3, 65, 65\]: "):
+        FromFile(tmp_path / "2.pt")(torch.zeros(1, 3, 65, 65, dtype=torch.uint8))
 
 
 def test_any_torchscript_classifier_takes_its_place(tmp_path) -> None:

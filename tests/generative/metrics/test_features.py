@@ -93,6 +93,15 @@ def test_a_torchscript_file_is_taken_and_named_by_its_hash(tmp_path: Path):
         from_file(tmp_path / "pipe.pt")
 
 
+def test_features_that_are_no_numbers_are_refused():
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :3].log()  # of pixels below the middle
+
+    with pytest.raises(ValueError, match="gives features that are no finite numbers"):
+        extract(Features(Odd(), "odd", size=None), torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+
+
 def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"odd takes no \[N, 3, 64, 64\] pictures"):
         Features(nn.Linear(5, 5), "odd")
