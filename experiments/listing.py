@@ -24,7 +24,7 @@ def presets_command(args: list[str]) -> int:
     for preset in known:
         if half != (half := halves.name_of(preset.make())):
             flags.say(f"\n{HALVES[half]}\n")
-        flags.paragraph(preset.name, width, preset.summary, [f"{preset.metric}: {preset.expected}"])
+        flags.paragraph(preset.name, width, preset.summary, [f"expected: {preset.expected}"])
     flags.say("\nEach has a twin of a few seconds, tiny-PRESET, to try things out.")
     flags.say(
         "`tandem study agent-centric` also has arms that begin from a pre-training (+pretrain): for one run, "
