@@ -207,7 +207,8 @@ EXPECTED: dict[str, str] = {
     "RUN RUN-regression --images 400 --reference-images 3000`",
     **{
         f"palette-{task}64": f"KID minus its regression's {gap} at 32 pixels; `tandem train palette-{task}64 "
-        f"--data.size 32 --model.net.multipliers 1 2 4 --optim.bf16 --steps {steps}` and more (experiments/results/image-to-image.md)"
+        f"--data.size 32 --model.net.multipliers 1 2 4 --optim.bf16 --steps {steps}` and more "
+        "(experiments/results/image-to-image.md)"
         for task, gap, steps in (
             ("colorize", "-0.027 ± 0.007", 7500),
             ("inpaint", "-0.002 ± 0.003", 11_000),
