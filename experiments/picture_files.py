@@ -84,6 +84,8 @@ def _words(opened: Image.Image, channels: int) -> list[str]:
     words, deep = [], opened.mode not in _MODES and _is_deep(opened)
     if _is_clear(opened):
         words.append(_CLEARED)
+    elif opened.mode in _CLEAR:
+        words.append("it is opaque, {} without alpha")
     elif opened.mode in _MODES:
         words.append(_MODES[opened.mode])
     elif opened.mode == "RGB" and channels == 1:

@@ -172,6 +172,9 @@ def _write(
             f", against {none.kid.value:.5f} at s = {none.level:g}: {gap.value:.5f} ± {gap.se:.5f} (standard error; "
             f"pictures with the same numbers are paired; the best of {len(rows)} levels was chosen on these very ones)."
         )
+    if (most := rows[-1]) is not best:
+        more = most.kid.minus(best.kid)
+        verdict += f" At s = {most.level:g} it is {more.value:.5f} ± {more.se:.5f} above the lowest."
     text = (
         f"# Noise on what is enlarged\n\n{asked.samples:,} pictures at each level, {_how(asked)}, seed "
         f"{asked.seed}; {against}. KID ± its standard error{_classifiers(rows[0])}.\n\n"

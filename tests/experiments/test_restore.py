@@ -187,7 +187,8 @@ def test_an_intact_picture_is_spoiled_first(task: str, restorers, tandem, tmp_pa
     [
         ("P", "png", "a palette became RGB"),
         ("CMYK", "jpg", "CMYK became RGB"),
-        ("RGBA", "png", "put on white, RGB without transparency"),
+        ("RGBA", "png", "it is opaque, RGB without alpha"),
+        ("clear", "png", "put on white, RGB without transparency"),
         ("1", "png", "black and white became RGB"),
         ("I;16", "png", "16 bits became 8, RGB"),
         ("RGB;16", "png", "16 bits became 8, RGB"),
@@ -202,6 +203,8 @@ def test_other_kinds_of_pictures_are_converted_with_a_word(
         source.write_bytes(sixteen_bits(np.full((8, 8, 3), 40_000, ">u2")))
     elif mode == "I;16":
         Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(source)
+    elif mode == "clear":
+        Image.fromarray(np.full((8, 8, 4), 100, np.uint8)).save(source)
     else:
         picture(source, 8, 8, mode)
     status, out, err = tandem("restore", restorers["sr3-photos64"], source, "-o", tmp_path / "out.png")
