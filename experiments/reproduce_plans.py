@@ -125,11 +125,11 @@ def cascade(
             yield Job(
                 name=f"cdm-{kind}-{page}-page",
                 command=f"sweep aug-level {{{first}}} {{{stage}}} --levels {LEVELS} --samples {budget.samples} "
-                f"--classifiers {2 if budget.samples >= 500 else 0} --output {{output}}/cascade-{kind}-{page}",
+                f"--classifiers {2 if budget.samples >= 500 else 0} --output {{output}}/cascade-{kind}/{page}",
             )
         yield Job(
             name=f"cdm-{kind}-samples",
-            command=f"sample {_all(names)} -n 36 --levels 0.1 0.1 -o {{output}}/cascade-{kind}.png",
+            command=f"sample {_all(names)} -n 36 --levels 0.1 0.1 -o {{output}}/cascade-{kind}/samples.png",
         )
 
     return jobs
