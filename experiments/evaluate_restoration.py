@@ -50,10 +50,10 @@ class RestorationEvalCommand:
     images: int = 1000
     """Test pictures, evenly spread; all if there are fewer."""
     answers: int = 1
-    """Answers for each of the first `answers_images` pictures; of two or more it is measured how much they differ, and
-    how near their mean is to the original."""
+    """Answers for each of `answers_images` pictures; of two or more it is measured how much they differ, and how near
+    their mean is to the original."""
     answers_images: int = 100
-    """Pictures with several answers."""
+    """Pictures with several answers, evenly spread."""
     level: float = 0.0
     """Stages of a cascade: s of the noise that is added to what is enlarged."""
     steps: int | None = None
@@ -114,15 +114,15 @@ def eval_command(args: list[str]) -> int:
     )  # fmt: skip
     made = {name: _answers(command, output / "answers", name, model, asked) for name, model in models.items()}
     simple = simple_methods.simple(task, asked.given, asked.mask, first.factor, first.num_levels)
-    some = min(command.answers_images, len(asked.originals)) if command.answers > 1 else 0
+    which = _with_several(command, asked)
     rows = [
-        *(judge.score(name, x[0], x[:, :some] if some else None) for name, x in made.items()),
-        *(judge.score(name, x, x[None, :some] if some else None) for name, x in simple.items()),
+        *(judge.score(name, x[0], *((x[:, which], which) if len(which) else ())) for name, x in made.items()),
+        *(judge.score(name, x, *((x[None, which], which) if len(which) else ())) for name, x in simple.items()),
         judge.score(FLOOR, asked.originals),
     ]
     said = flags.said("tandem eval", replace(command, task=task), ("images", "seed"))
     shown = {**{name: x[0] for name, x in made.items()}, **simple}
-    restoration_page.write(output, said, judge, rows, shown, (command.answers, some))
+    restoration_page.write(output, said, judge, rows, shown, (command.answers, len(which)))
     return 0
 
 
@@ -188,21 +188,28 @@ def _task(command: RestorationEvalCommand, models: dict[str, ImageToImage]) -> s
 
 
 def _answers(command: RestorationEvalCommand, folder: Path, name: str, model: ImageToImage, asked: Asked) -> Tensor:
-    """uint8 [k, N, C, H, W]; of the answers after the first, pictures beyond `answers_images` are 0. What an earlier
-    call left is read, and all is kept as soon as it is drawn."""
+    """uint8 [k, N, C, H, W]; of the answers after the first, pictures that have but one are 0. What an earlier call
+    left is read, and all is kept as soon as it is drawn."""
     how: dict[str, Any] = {"steps": command.steps or model.steps, "sampler": command.sampler or model.sampler}
     schedule = None if command.schedule is None else command.schedule.read_text()
     words = model.fingerprint(), asked.task, command.level, how, schedule
     made = torch.zeros((command.answers, *asked.originals.shape), dtype=torch.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(command.answers):
-        some, seed = slice(0, None if k == 0 else command.answers_images), noise.mix(command.seed, k)
+        some = torch.arange(len(asked.originals)) if k == 0 else _with_several(command, asked)
+        seed = noise.mix(command.seed, k)
         given, label, mask = asked.given[some], asked.label[some], None if asked.mask is None else asked.mask[some]
         keep = _keeper(folder / f"{name.replace('/', '-')}-{k + 1}", (*words, seed), (given, label, mask), model.shape)
         options: dict[str, Any] = {"label": label, "level": command.level, "what": name, "keep": keep}
         draw = {**how, "schedule": _schedule(command)}
         made[k, some] = restoring.answers(model, asked.task, given, mask, seed=seed, draw=draw, **options)
     return made
+
+
+def _with_several(command: RestorationEvalCommand, asked: Asked) -> Tensor:
+    """Indices [M] of the pictures with several answers."""
+    total = len(asked.originals)
+    return watch.evenly(total, min(command.answers_images, total) if command.answers > 1 else 0)
 
 
 def _keeper(

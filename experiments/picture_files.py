@@ -11,7 +11,7 @@ from torch import Tensor
 
 from experiments import files
 from experiments.flags import say
-from generative.data.decode import EXTENSIONS, decode
+from generative.data.decode import EXTENSIONS, FORMATS, decode
 from generative.model import PictureModel
 
 _MODES = {
@@ -65,7 +65,7 @@ def _decoded(path: Path, channels: int, most_pixels: int) -> tuple[np.ndarray, l
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs: the size is looked at here
             try:
-                with Image.open(path) as opened:
+                with Image.open(path, formats=FORMATS) as opened:
                     if opened.width * opened.height > most_pixels:
                         raise ValueError(f"{opened.width} x {opened.height} pixels are more than {most_pixels:,}")
                     words = _words(opened, channels)
@@ -158,7 +158,7 @@ def check_ours(path: Path) -> None:
     try:
         if not path.exists():
             return
-        with Image.open(path) as opened:
+        with Image.open(path, formats=["PNG"]) as opened:
             ours = opened.info.get(name) == value
     except Exception:  # no picture, or a damaged one
         ours = False

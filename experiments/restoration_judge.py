@@ -1,7 +1,7 @@
 """What restored pictures are given, and what networks say of the answers beside the originals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.progress import Lines
 from experiments.sample_quality import features_of, in_parts, known_features, network
 from generative.metrics import fid, lpips, pictures, restoration
-from generative.metrics.bits import mean_and_se
+from generative.metrics.bits import half_width, mean_and_se
 from generative.metrics.classifier import EfficientNetLite0, FromFile, efficientnet_lite0
 from generative.metrics.features import to_bytes
 from generative.metrics.kid import Kid, kid
@@ -39,6 +39,20 @@ class Asked:
     """uint8 [N, C, h, w], as a person would see it; holes are 0."""
     mask: Tensor | None
     """[N, 1, H, W], 1 where pixels are to be made; None where all are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Each:
+    """What a measure is for each of some pictures."""
+
+    values: Tensor
+    """[n]"""
+    groups: Sequence[str]
+    """What each is from."""
+
+    def mean(self) -> tuple[float, float]:
+        """And its standard error."""
+        return mean_and_se(self.values, self.groups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +88,13 @@ class Details:
 
     groups: Sequence[str]
     kid: Kid
-    each: dict[str, Tensor]
-    """Measure -> its value for each picture [N]."""
+    """Of all pictures."""
+    each: dict[str, Each]
+    """Measure -> its values: of all pictures, or of those with several answers."""
+
+    def half_width(self, measure: str, se: float) -> float:
+        """Of the 95% interval of a measure with this standard error."""
+        return half_width(se, self.each[measure].groups if measure in self.each else self.groups)
 
 
 def difference(one: Scores, other: Scores, measure: str) -> tuple[float, float] | None:
@@ -86,16 +105,16 @@ def difference(one: Scores, other: Scores, measure: str) -> tuple[float, float] 
         return gap.value, gap.se
     if measure not in mine.each or measure not in theirs.each:
         return None
-    return mean_and_se(mine.each[measure] - theirs.each[measure], mine.groups)
+    return replace(mine.each[measure], values=mine.each[measure].values - theirs.each[measure].values).mean()
 
 
 def ratio(one: Scores, other: Scores, measure: str) -> tuple[float, float] | None:
     """One method's mean over another's, and its standard error to first order, as of a ratio of sums over groups."""
     mine, theirs = one.details.each.get(measure), other.details.each.get(measure)
-    if mine is None or theirs is None or float(theirs.mean()) == 0:
+    if mine is None or theirs is None or (below := theirs.mean()[0]) == 0:
         return None
-    found = float(mine.mean() / theirs.mean())
-    return found, mean_and_se(mine - found * theirs, one.details.groups)[1] / float(theirs.mean())
+    found = mine.mean()[0] / below
+    return found, replace(mine, values=mine.values - found * theirs.values).mean()[1] / below
 
 
 class Judge:
@@ -134,24 +153,27 @@ class Judge:
         self.features = known_features(self.net, asked.originals, num_levels, "originals")
         self.logits = self._logits(asked.originals)
 
-    def score(self, name: str, made: Tensor, several: Tensor | None = None) -> Scores:
-        """made: uint8 [N, C, H, W]; several: [k, M, C, H, W], k answers for the first M pictures."""
+    def score(self, name: str, made: Tensor, several: Tensor | None = None, rows: Tensor | None = None) -> Scores:
+        """made: uint8 [N, C, H, W]; several: [k, M, C, H, W], k answers for the pictures `rows` [M] of them."""
         asked, levels = self.asked, self.num_levels
         features = self.features if name == FLOOR else self._features(name, made)
         logits, other = self._logits(made), name == FLOOR
         found: dict[str, Any] = {"psnr": None, "ssim": None, "consistency": None, "lpips": None, "distance": None}
-        each: dict[str, Tensor] = {}
+        each: dict[str, Each] = {}
         if not other:
             mask = torch.ones_like(made[:, :1]) if asked.mask is None else asked.mask
-            each["psnr"] = restoration.hidden_psnr(made, asked.originals, mask, levels).clamp_max(100)
+            values = {"psnr": restoration.hidden_psnr(made, asked.originals, mask, levels).clamp_max(100)}
             if min(made.shape[2:]) >= SMALLEST_SSIM:
-                each["ssim"] = pictures.ssim(made, asked.originals, levels)
+                values["ssim"] = pictures.ssim(made, asked.originals, levels)
             if made.shape[2:] != asked.given.shape[2:]:
-                each["consistency"] = 1e5 * restoration.consistency(made, asked.given, levels)
+                values["consistency"] = 1e5 * restoration.consistency(made, asked.given, levels)
             if self.perceptual is not None:
-                each["lpips"] = lpips.distance(self.perceptual, made, asked.originals, num_levels=levels)
-            each["distance"] = restoration.perceptual_distance(features, self.features)
-            found |= {measure: self._mean(values) for measure, values in each.items()}
+                values["lpips"] = lpips.distance(self.perceptual, made, asked.originals, num_levels=levels)
+            values["distance"] = restoration.perceptual_distance(features, self.features)
+            each = {measure: Each(values=x, groups=asked.groups) for measure, x in values.items()}
+            if several is not None and rows is not None:
+                each |= self._several(several, rows)
+            found |= {measure: one.mean() for measure, one in each.items()}
         agreement = accuracy = score = None
         if logits is not None and self.logits is not None:
             score = restoration.inception_score(logits)
@@ -162,29 +184,24 @@ class Judge:
         estimate = kid(features, self.reference, asked.groups, self.reference_groups)
         return Scores(
             name=name, kid=(estimate.value, estimate.se), fid=fid.fid(features, self.reference), **found,
-            agreement=agreement, accuracy=accuracy, inception_score=score, **self._several(several),
+            agreement=agreement, accuracy=accuracy, inception_score=score,
             details=Details(groups=asked.groups, kid=estimate, each=each),
         )  # fmt: skip
 
-    def _several(self, answers: Tensor | None) -> dict[str, Any]:
+    def _several(self, answers: Tensor, rows: Tensor) -> dict[str, Each]:
         """How near their mean is, and how much answers for the same picture differ: LPIPS of each and the next, MS-SSIM
         of the first and others."""
-        if answers is None:
-            return {}
-        asked, some = self.asked, answers.shape[1]
-        groups, originals = asked.groups[:some], asked.originals[:some]
-        mask = torch.ones_like(originals[:, :1]) if asked.mask is None else asked.mask[:some]
+        asked, originals = self.asked, self.asked.originals[rows]
+        mask = torch.ones_like(originals[:, :1]) if asked.mask is None else asked.mask[rows]
         mean = answers.double().mean(0).round().to(torch.uint8)
-        psnr = restoration.hidden_psnr(mean, originals, mask, self.num_levels).clamp_max(100)
-        found = {"mean_psnr": mean_and_se(psnr, groups)}
-        if len(answers) < 2:
-            return found
-        if min(answers.shape[-2:]) >= SMALLEST_SSIM:
-            found["ssim_between"] = mean_and_se(restoration.diversity(answers, self.num_levels), groups)
-        if self.perceptual is not None:
+        values = {"mean_psnr": restoration.hidden_psnr(mean, originals, mask, self.num_levels).clamp_max(100)}
+        if len(answers) > 1 and min(answers.shape[-2:]) >= SMALLEST_SSIM:
+            values["ssim_between"] = restoration.diversity(answers, self.num_levels)
+        if len(answers) > 1 and self.perceptual is not None:
             pairs = [lpips.distance(self.perceptual, a, b, num_levels=self.num_levels) for a, b in pairwise(answers)]
-            found["lpips_between"] = mean_and_se(torch.stack(pairs).mean(0), groups)
-        return found
+            values["lpips_between"] = torch.stack(pairs).mean(0)
+        groups = [asked.groups[i] for i in rows.tolist()]
+        return {measure: Each(values=x, groups=groups) for measure, x in values.items()}
 
     def _mean(self, values: Tensor) -> tuple[float, float]:
         return mean_and_se(values, self.asked.groups)

@@ -14,6 +14,7 @@ from experiments import contact_sheet, files, tables
 from experiments.flags import say
 from experiments.pictures import to_rgb
 from experiments.restoration_judge import Asked, Judge, Scores, difference, ratio
+from generative.metrics.bits import degrees_of_freedom
 from generative.metrics.statistics import describe
 
 SHOWN = 10
@@ -44,24 +45,24 @@ MEASURES = {
     "ssim_between": ("MS-SSIM between answers", 3),
 }
 """Measure -> heading, digits."""
-COMPARED = {"kid": 5, "lpips": 4, "psnr": 2}
+COMPARED = {"kid": 5, "lpips": 4, "psnr": 2, "mean_psnr": 2, "lpips_between": 4, "ssim_between": 3}
 """Measures of which differences are shown -> digits."""
 RATIO = "consistency, ratio"
 
 
-def _cell(value: Any, digits: int) -> str:
+def _cell(row: Scores, measure: str, value: Any, digits: int) -> str:
     if value is None:
         return "-"
     if isinstance(value, (int, float)):
         return f"{value:.{digits}f}"
-    mean, se = value
-    return f"{mean:.{digits}f}" + (f" ± {1.96 * se:.{digits}f}" if math.isfinite(se) else "")
+    mean, width = value[0], row.details.half_width(measure, value[1])
+    return f"{mean:.{digits}f}" + (f" ± {width:.{digits}f}" if math.isfinite(width) else "")
 
 
 def table(rows: list[Scores]) -> list[list[str]]:
     """The head and a line for each method; measures that nobody has are left out."""
     shown = [name for name in MEASURES if any(getattr(row, name) is not None for row in rows)]
-    lines = [[_cell(getattr(row, name), MEASURES[name][1]) for name in shown] for row in rows]
+    lines = [[_cell(row, name, getattr(row, name), MEASURES[name][1]) for name in shown] for row in rows]
     return [
         ["", *(MEASURES[name][0] for name in shown)],
         *([row.name, *line] for row, line in zip(rows, lines, strict=True)),
@@ -83,10 +84,13 @@ def differences(rows: list[Scores]) -> list[list[str]]:
     consistency error is as large."""
     first, *rest = rows
     lines = [
-        [f"minus {row.name}", *(_cell(difference(first, row, name), digits) for name, digits in COMPARED.items()),
-         _cell(ratio(first, row, "consistency"), 2)]
+        [
+            f"minus {row.name}",
+            *(_cell(first, name, difference(first, row, name), digits) for name, digits in COMPARED.items()),
+            _cell(first, "consistency", ratio(first, row, "consistency"), 2),
+        ]
         for row in rest
-    ]  # fmt: skip
+    ]
     head = ["", *(MEASURES[name][0] for name in COMPARED), RATIO]
     shown = [0, *(i for i in range(1, len(head)) if any(line[i] != "-" for line in lines))]
     return [[line[i] for i in shown] for line in (head, *lines)]
@@ -135,14 +139,15 @@ def write(
     height, width = asked.originals.shape[-2:]
     title = (
         f"{asked.task}: {len(asked.originals):,} test pictures of {width} x {height} of {len(set(asked.groups)):,} "
-        "groups, mean ± 1.96 standard errors over groups"
+        "groups, mean ± the half-width of its 95% interval over groups (Student's t, "
+        f"{degrees_of_freedom(asked.groups):.1f} degrees of freedom)"
     )
     others = "of other groups" if judge.split == "train" else "which may hold originals"
     answers, some = several
     which = "picture" if some == 1 else f"{some:,} pictures"
     mean = (
-        f" Beside it is that of the mean of {answers} answers of the first {which}, or of the one answer of a method "
-        "that has one."
+        f" Beside it is that of the mean of {answers} answers of {which}, evenly spread, or of the one answer of a "
+        "method that has one; in such columns ± knows the groups of these pictures."
     )
     about = (
         f"{title}. KID and FID are against {len(judge.reference):,} pictures of the {judge.split} split, {others}, and "

@@ -24,6 +24,8 @@ from generative.data.decode import EXTENSIONS, decode
 RECORD, SHEET = "restore.json", "restore-sheet.png"
 MOST_LETTERS = 255
 """Bytes in a file's name."""
+MOST_BYTES = 2**31
+"""In a file: more than the largest picture that is decoded has, at two bytes for each of four channels."""
 
 
 def names(path: Path, n: int) -> list[Path]:
@@ -65,7 +67,8 @@ def restore(
     make: Callable[[Path], list[np.ndarray]],
     show: Callable[[Path, list[np.ndarray]], contact_sheet.Row],
 ) -> int:
-    """Makes what is not made yet, and a contact sheet; returns how many pictures have no answer in the end.
+    """Makes what is not made yet, and a contact sheet; returns how many pictures have no answer in the end, or are
+    missing on the sheet.
 
     Args:
         settings: what else decides the answers, as plain data; belongs: the files that a picture's answer is made of,
@@ -79,7 +82,7 @@ def restore(
     with goes_on(), Store(output).locked("restores pictures into it"):
         done = _done(output, settings)
         _check_foreign(output, done, places, n)
-        made, failed, rows = 0, 0, []
+        made, failed, unseen, rows = 0, 0, 0, []
         for path in sources:
             known = done.get(path.stem, [])
             try:
@@ -98,13 +101,17 @@ def restore(
                 _note(output, settings, done, path, [key, *(_hash([place]) for place in places[path])])
                 made += 1
             if len(rows) < contact_sheet.MOST_ROWS:
-                rows.append(show(path, answers or [decode(place) for place in places[path]]))
+                try:
+                    rows.append(show(path, answers or [decode(place) for place in places[path]]))
+                except ValueError as error:  # what it is shown beside may have changed since the answers were made
+                    say(f"{error}: {path.name} is left out of {SHEET}")
+                    unseen += 1
         if rows:
             picture_files.write(output / SHEET, contact_sheet.sheet(rows))
     shown = f"; {output / SHEET} shows {'them' if len(rows) == len(sources) else len(rows)}" if rows else ""
     there = len(sources) - made - failed
     say(f"{output}: {made} of {len(sources)} pictures made now, {there} there already, {failed} left out{shown}")
-    return failed
+    return failed + unseen
 
 
 def _is_made(places: list[Path], known: list[str], key: str) -> bool:
@@ -165,6 +172,8 @@ def _hash(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         try:
+            if (size := path.stat().st_size) > MOST_BYTES:
+                raise ValueError(f"{path} has {size:,} bytes: no picture; allowed: {MOST_BYTES:,}")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror}") from None

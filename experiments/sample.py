@@ -111,6 +111,9 @@ def _cascade(command: SampleCommand) -> int:
         flags.check_writable(path)
     label = labels(command.label, 1, models[0])
     store = command.store or command.output.with_name(f"{command.output.stem}-stages")
+    if store in (command.output, command.npz) or (store.exists() and not store.is_dir()):
+        raise ValueError(f"--store must be a folder of its own, got {store}")
+    flags.check_writable(store / "about.json")
     chosen = None if command.label is None else int(label[0])
     cascade.tell_reductions(command.runs, models)
     drawn = cascade.draw(models, stages, command.n, store, seed=command.seed, label=chosen)
@@ -169,7 +172,7 @@ def labels(label: str | None, n: int, model: "PictureModel") -> Any:
         return torch.arange(n) % count
     if label in names:
         return torch.full((n,), names.index(label))
-    if label.isdecimal() and int(label) < count:
+    if label.isascii() and label.isdecimal() and len(label) < 10 and int(label) < count:
         return torch.full((n,), int(label))
     raise ValueError(f"label {label!r} does not exist; allowed: {', '.join(names)}, or 0 to {count - 1}")
 

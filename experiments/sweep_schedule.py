@@ -9,6 +9,7 @@ import torch
 import tyro
 
 import generative
+from agents.reading import json_of
 from experiments import files, flags, restoring, tables
 from experiments.data import load_set
 from experiments.flags import say
@@ -66,6 +67,7 @@ def command(args: list[str]) -> int:
         raise ValueError(f"{asked.run} answers in one step, without noise: it has no schedule to search for")
     if not any(candidates(asked.steps)):
         raise ValueError(f"no linear schedule of {asked.steps} steps reaches noise; give more --steps")
+    task = restoring.task_of(asked.run, model, asked.task)
     restoring.check_level(model, asked.level)
     flags.check_writable(asked.output)
     config = configs.from_json(model.meta["config"])
@@ -76,7 +78,6 @@ def command(args: list[str]) -> int:
     images = images if len(images) else load_set(config.data, "train")
     net = network(asked.features, pick_device(asked.device))
     x = images.batch(watch.chosen(images, asked.images))
-    task = restoring.task_of(asked.run, model, asked.task)
     given, mask = restoring.spoiled(model, task, x["x"], asked.seed)
     training = load_set(config.data, "train")
     known = training.batch(watch.chosen(training, REFERENCE))["x"]
@@ -118,15 +119,11 @@ def command(args: list[str]) -> int:
 
 def read(path: Path) -> ScheduleConfig:
     """A schedule that `tandem sweep schedule` wrote. Raises ValueError."""
-    if not path.is_file():
-        raise ValueError(f"{path} cannot be read as a schedule: it is no regular file")
-    try:
-        found = configs.read(ScheduleConfig, json.loads(path.read_text()))
+    with json_of(path, "a schedule") as data:
+        found = configs.read(ScheduleConfig, data)
         if found.kind == "learned" or found.learn_endpoints:
             raise ValueError("it is of kind learned, or its ends are, and has no network")
         log_snrs = schedules.make(found)(torch.linspace(1, 0, 1000, dtype=torch.float64))
         if not bool((log_snrs.diff() > 0).all()):
             raise ValueError("its levels do not rise from noise to picture")
         return found
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read as a schedule: {error}") from None

@@ -53,9 +53,12 @@ class Store:
             return
         import fcntl
 
-        Path(self.root).mkdir(parents=True, exist_ok=True)
+        lock = Path(self.root) / ".lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        if (lock.exists() or lock.is_symlink()) and not lock.is_file():
+            raise ValueError(f"cannot lock {self.root}: {lock} is no regular file")
         # Open for both ways: a pipe under that name does not keep us waiting.
-        with os.fdopen(os.open(Path(self.root) / ".lock", os.O_RDWR | os.O_CREAT), "rb") as file:
+        with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT), "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -81,7 +84,7 @@ class Store:
             return []
         self.fs.invalidate_cache()
         names = (path.rstrip("/").rsplit("/", 1)[-1] for path in self.fs.ls(self.root, detail=False))
-        return sorted(int(name) for name in names if len(name) == DIGITS and name.isdigit())
+        return sorted(int(name) for name in names if len(name) == DIGITS and name.isascii() and name.isdigit())
 
     def path(self, step: int, *names: str) -> str:
         return "/".join([self.root, f"{step:0{DIGITS}d}", *names])

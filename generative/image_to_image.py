@@ -24,7 +24,7 @@ from generative.model import PictureModel
 from generative.nets.unet import UNetConfig
 from generative.noise import Source
 from generative.pixels import check_levels, scale
-from generative.samplers import SAMPLERS, Callback, sample_x0
+from generative.samplers import SAMPLERS, Callback, check_variance, sample_x0
 from generative.schedules import Schedule, ScheduleConfig, linear_betas
 from generative.tiling import tiled
 
@@ -298,6 +298,7 @@ class ImageToImage(PictureModel):
         settings: dict[str, Any] = {"cond": cond, "callback": callback, **options}
         if sampler == "ancestral":
             variance = options.get("variance", self.config.variance)
+            check_variance(variance)
             settings["variance"] = variance if "mask" not in cond else variance * cond["mask"].double()
         shape = tuple(cond["image"].shape)
         return self._drawn(

@@ -126,5 +126,5 @@ def _run_config(store: Store) -> TrainConfig | None:
         return None
     try:
         return from_json(json.loads(store.fs.cat_file(path))["config"])
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return None  # another half's run, or another version's: what decides is whether there is a model

@@ -62,8 +62,8 @@ def sample_ancestral(
             that broadcasts with z: of each number, 0 being exact where x0_hat is the truth.
         corrector_delta: if positive, `langevin` with this step follows each step at its new level, for one more call.
     """
-    if not isinstance(variance, Tensor) and not 0 <= variance <= 1:
-        raise ValueError(f"variance interpolates and must be in [0, 1], got {variance}")
+    if not isinstance(variance, Tensor):
+        check_variance(variance)
     generator = _needed(generator)
     for step, log_snr_t, log_snr_s in _steps(log_snrs, z):
         x0_hat = _call(denoise, z, log_snr_t, cond)
@@ -76,6 +76,12 @@ def sample_ancestral(
             z = langevin(denoise, z, log_snr_s, delta=corrector_delta, cond=cond, generator=generator)
         _tell(callback, step, z, log_snr_s, x0_hat)
     return z
+
+
+def check_variance(variance: float) -> None:
+    """Raises ValueError for what is not between the smallest and the largest variance of a step."""
+    if not 0 <= variance <= 1:
+        raise ValueError(f"variance interpolates and must be in [0, 1], got {variance}")
 
 
 @torch.no_grad()

@@ -116,8 +116,12 @@ def chosen(images: Pictures, count: int | None) -> Tensor:
         raise ValueError(f"count must be positive, got {count}")
     if not len(images):
         raise ValueError("there are no pictures to evaluate")
-    size = min(count or len(images), len(images))
-    return torch.arange(size) * len(images) // size
+    return evenly(len(images), min(count or len(images), len(images)))
+
+
+def evenly(total: int, count: int) -> Tensor:
+    """`count` of the indices below `total`, evenly spread."""
+    return torch.arange(count) * total // count
 
 
 def evaluate(

@@ -18,6 +18,8 @@ MOST_LONG = 64
 """Of a picture that is longer than so many times its other side, only the middle is resized."""
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """Files with other endings are no pictures."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Pillow's names of what such files hold; others may start programs, as PostScript does."""
 
 
 def decode(source: bytes | Path, channels: int | None = None) -> np.ndarray:
@@ -29,7 +31,7 @@ def decode(source: bytes | Path, channels: int | None = None) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities of the file (EXIF, bombs): what matters is checked here
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise ValueError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}")
                 return _pixels(_upright(opened), channels)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 
@@ -36,6 +37,20 @@ def mean_and_se(values: Tensor | np.ndarray, groups: Sequence[str]) -> tuple[flo
         return mean, math.nan
     spread = len(residuals) / (len(residuals) - 1) * float(np.square(residuals).sum())
     return mean, math.sqrt(spread) / len(numbers)
+
+
+def degrees_of_freedom(groups: Sequence[str]) -> float:
+    """Of Student's t for a mean over pictures of such groups: (sum n_g)^2 / sum n_g^2 - 1, as many groups of equal size
+    as would say as much (Kish, Survey Sampling, 1965), less one. Where a few groups hold most of the pictures, the
+    others add little."""
+    many = np.unique(np.asarray(groups, dtype=object).astype(str), return_counts=True)[1]
+    return float(np.square(many.sum()) / np.square(many).sum()) - 1
+
+
+def half_width(se: float, groups: Sequence[str]) -> float:
+    """Of the 95% interval of a mean with this standard error, after `mean_and_se`; NaN where there is one group."""
+    freedom = degrees_of_freedom(groups)
+    return se * float(stats.t.ppf(0.975, freedom)) if freedom > 0 else math.nan
 
 
 def _array(values: Tensor | np.ndarray) -> np.ndarray:

@@ -229,7 +229,9 @@ def other_reductions(before: PictureModel, stage: PictureModel) -> str:
     other steps: each step is a filter, so they look another way. Empty where the steps are the same, or unknown."""
     ours, theirs = (model.meta.get("config", {}).get("data") for model in (before, stage))
     same = "name", "path", "size", "downscale"
-    if not ours or not theirs or not ours["size"] or any(ours[name] != theirs[name] for name in same):
+    if not ours or not theirs or any(name not in data for data in (ours, theirs) for name in (*same, "reduced")):
+        return ""  # of models that were saved before there were such fields
+    if not ours["size"] or any(ours[name] != theirs[name] for name in same):
         return ""
     side = stage.shape[1] // (stage.factor if isinstance(stage, ImageToImage) else 1)
     paths = [[ours["size"], *ours["reduced"]], [theirs["size"], *theirs["reduced"], side]]

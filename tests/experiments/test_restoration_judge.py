@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from experiments import restoration_page
-from experiments.restoration_judge import FLOOR, Asked, Judge, difference, ratio
+from experiments.restoration_judge import FLOOR, Asked, Each, Judge, difference, ratio
 from generative.metrics import features, lpips, restoration
+from generative.metrics.bits import mean_and_se
 from generative.metrics.kid import kid
 
 GROUPS = [f"photo {i // 3}" for i in range(12)]
@@ -58,7 +59,9 @@ def test_differences_are_of_the_same_pictures(judge: Judge) -> None:
     base = torch.linspace(20, 30, 4).repeat_interleave(3)
     ours, theirs = (judge.score(name, pictures(12, 3)) for name in ("ours", "theirs"))
     for row, psnr, missed in ((ours, base + 2, 3 * base), (theirs, base, base)):
-        row.details.each.update(psnr=psnr.double(), consistency=missed.double())
+        row.details.each.update({
+            name: Each(values=x.double(), groups=GROUPS) for name, x in (("psnr", psnr), ("consistency", missed))
+        })  # fmt: skip
     assert difference(ours, theirs, "psnr") == pytest.approx((2, 0), abs=1e-9)
     assert ratio(ours, theirs, "consistency") == pytest.approx((3, 0), abs=1e-6)
     assert difference(ours, theirs, "lpips") is None
@@ -81,7 +84,8 @@ def test_a_ratio_s_standard_error_is_its_spread() -> None:
     for _ in range(400):
         photo = torch.rand(30, generator=generator).repeat_interleave(3)
         a, b = (1 + photo + 0.3 * torch.rand(90, generator=generator) for _ in range(2))
-        rows = [replace(row, details=replace(row.details, each={"consistency": v.double()})) for v in (2 * a, b)]
+        measured = [{"consistency": Each(values=v.double(), groups=groups)} for v in (2 * a, b)]
+        rows = [replace(row, details=replace(row.details, each=each)) for each in measured]
         found.append(ratio(rows[0], rows[1], "consistency"))
     values, told = torch.tensor(found).T
     assert float(values.mean()) == pytest.approx(2, rel=0.01)
@@ -95,16 +99,27 @@ def test_answers_are_compared_with_the_next(judge: Judge, monkeypatch: pytest.Mo
     monkeypatch.setattr(lpips, "distance", distance)
     judge.perceptual = torch.nn.Identity()  # pyright: ignore
     first, second, third = (torch.full_like(judge.asked.originals, shade) for shade in (0, 10, 40))
-    found = judge.score("ours", first, torch.stack([first, second, third])[:, :6])
+    some = torch.tensor([0, 3, 4, 7, 9, 11])
+    found = judge.score("ours", first, torch.stack([first, second, third])[:, some], some)
     assert found.lpips_between == pytest.approx((20, 0))  # 10 and 30, not 10 and 40
-    mean = torch.full_like(first, 17)[:6]  # of 0, 10 and 40, rounded
+    mean = torch.full_like(first, 17)[some]  # of 0, 10 and 40, rounded
     assert judge.asked.mask is not None
-    psnr = restoration.hidden_psnr(mean, judge.asked.originals[:6], judge.asked.mask[:6])
-    assert found.mean_psnr is not None
-    assert found.mean_psnr[0] == pytest.approx(float(psnr.mean()))
+    psnr = restoration.hidden_psnr(mean, judge.asked.originals[some], judge.asked.mask[some])
+    assert found.mean_psnr == pytest.approx(mean_and_se(psnr, [GROUPS[i] for i in some.tolist()]))
+    other = judge.score("theirs", first, torch.stack([first, first + 4])[:, some], some)
+    assert difference(found, other, "lpips_between") == pytest.approx((16, 0))
 
 
 def test_one_group_has_no_standard_error_and_no_nan(judge: Judge) -> None:
-    row = judge.score("ours", judge.asked.originals, judge.asked.originals[None, :3])
+    row = judge.score("ours", judge.asked.originals, judge.asked.originals[None, :3], torch.arange(3))
     assert restoration_page._plain(row)["mean_psnr"] == [100.0, None]
     assert "100.00" in restoration_page.table([row])[1]
+
+
+def test_intervals_are_wide_where_there_are_few_photographs(judge: Judge) -> None:
+    """Four photographs of three crops each: Student's t with 3 degrees of freedom, 3.182 from a printed table."""
+    row = judge.score("ours", pictures(12, 4))
+    row.details.each["psnr"] = Each(values=torch.tensor([1.0, 2, 3, 4]).double().repeat_interleave(3), groups=GROUPS)
+    row = replace(row, psnr=row.details.each["psnr"].mean())
+    head, line = restoration_page.table([row])
+    assert line[head.index("PSNR, dB")] == f"2.50 ± {3.182 * (5 / 3 / 4) ** 0.5:.2f}"

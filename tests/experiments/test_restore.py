@@ -246,6 +246,19 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(restorers, t
         height, width = opened(tmp_path / "in" / f"{number}.{'bmp' if number == 0 else 'png'}").shape[:2]
         picture(tmp_path / "large" / f"{number}.png", 4 * width, 4 * height)
     assert "0 of 4 pictures made now" in tandem(*args, "--reference", tmp_path / "large")[1]  # is for the sheet alone
+    (tmp_path / "large" / "2.png").unlink()
+    status, said, _ = tandem(*args, "--reference", tmp_path / "large")
+    assert (status, "has nothing for 2.png: 2.png is left out of restore-sheet.png" in said) == (1, True)
+    assert len(opened(out / "restore-sheet.png")) < sheet
+    with (tmp_path / "in" / "huge.png").open("wb") as file:
+        file.truncate(10 * 2**40)  # takes no room on the disk
+    status, said, _ = tandem(*args)
+    assert (status, "huge.png has 10,995,116,277,760 bytes: no picture" in said, "4 there already" in said) == (
+        1,
+        True,
+        True,
+    )
+    (tmp_path / "in" / "huge.png").unlink()
     whole = (tmp_path / "in" / "1.png").read_bytes()
     (tmp_path / "in" / "1.png").write_bytes(b"")
     status, said, _ = tandem(*args)

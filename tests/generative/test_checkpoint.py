@@ -27,6 +27,19 @@ def test_newest_is_the_last_saved(store: Store):
     assert store.read(15, "model.safetensors") == b"abc"
 
 
+def test_a_lock_that_is_no_file_is_one_sentence(tmp_path: Path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"cannot lock .*\.lock is no regular file"), Store(tmp_path).locked():
+        pass
+
+
+def test_folders_of_other_names_are_no_checkpoints(store: Store):
+    store.save(5, FILES, keep=2)
+    for name in ("²²²²²²²²²²²²", "٠٠٠٠٠٠٠٠٠٠١٢", "latest"):
+        store.fs.makedirs(f"{store.root}/{name}")
+    assert store.steps() == [5]
+
+
 def test_without_manifest_is_none(store: Store):
     store.save(1, FILES, keep=3)
     store.save(2, FILES, keep=3)

@@ -91,6 +91,11 @@ def test_loading_draws_no_random_numbers(run: Path):
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_config_without_end_is_somebody_else_s(run: Path):
+    (run / "config.json").write_text("[" * 100_000)
+    assert generative.load(run).meta["step"] > 0
+
+
 def test_damaged_newest(run: Path):
     weights = run / NEWEST / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8] + b"damaged!")

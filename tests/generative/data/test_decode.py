@@ -108,6 +108,11 @@ def test_damage_is_a_value_error(kind, noise):
     assert refused > 10
 
 
+def test_formats_that_are_programs_are_not_read(colour):
+    with pytest.raises(ValueError, match="no picture of a known format"):
+        decode(saved(Image.fromarray(colour), "eps"))
+
+
 def test_no_picture(tmp_path):
     (tmp_path / "x.png").write_text("hello")
     with pytest.raises(ValueError, match=r"^no picture of a known format$"):

@@ -244,8 +244,13 @@ def test_pictures_that_were_reduced_in_other_steps_are_told_apart() -> None:
     for other in ({"path": "elsewhere"}, {"downscale": 2}, {"name": "emoji"}):
         before.meta = {"config": {"data": {**before.meta["config"]["data"], **other}}}
         assert other_reductions(before, after) == ""
-    before.meta = {}
-    assert other_reductions(before, after) == ""
+    for lacking in (
+        {},
+        {"config": {}},
+        {"config": {"data": {"name": "mnist", "path": None, "downscale": 1, "size": 16}}},
+    ):
+        before.meta = lacking  # such as of a model that was saved before there was `reduced`
+        assert other_reductions(before, after) == ""
 
 
 def test_time_of_a_level() -> None:

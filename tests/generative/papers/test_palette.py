@@ -158,6 +158,9 @@ def test_what_cannot_be_asked() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             made.restore(x, **asked)
+    for variance in (-1.0, 5.0, float("nan")):
+        with pytest.raises(ValueError, match="variance interpolates and must be in"):
+            made.restore(x, task="inpaint", mask=hole, draw={"variance": variance})
     with pytest.raises(ValueError, match="Palette needs RGB pictures of 256 levels, got 1 channels of 17"):
         Palette(PaletteConfig(net=NET), (1, 8, 8), 17)
 
