@@ -9,6 +9,7 @@ KID: those scores are rows like any other.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from experiments.progress import Steps
 from experiments.sample_quality import features_of, known_features
 from generative import chain_manifest, chain_plan, loading
 from generative.metrics import features, fid, lpips
+from generative.metrics.kid import kid
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
 
@@ -77,26 +79,33 @@ class Judge:
 
     def __init__(
         self, net: features.Features, perceptual: lpips.LPIPS | None, real: Tensor, of: str, num_levels: int,
-        *, trained: Tensor | None = None,
+        *, groups: Sequence[str] | None = None, trained: tuple[Tensor, Sequence[str]] | None = None,
     ) -> None:  # fmt: skip
-        """real: uint8 [N, C, H, W], pictures of the set called `of` that were not trained on; perceptual: None measures
-        no LPIPS; trained: as many training pictures as there will be samples, for the floor."""
+        """real: uint8 [N, C, H, W], pictures of the set called `of` that were not trained on; groups: what each is from
+        (each on its own if None); perceptual: None measures no LPIPS; trained: as many training pictures as there will
+        be samples, for the floor, and what each is from."""
         self.net, self.perceptual, self.num_levels = net, perceptual, num_levels
         known = hashlib.sha256(real.numpy().tobytes()).hexdigest()[:16]
-        self.name = f"{describe(net)}; {len(real):,} test pictures of {of} (sha256 {known})"
+        self.groups = list(groups or (f"real {i}" for i in range(len(real))))
+        of_groups = f" of {many:,} groups" if (many := len(set(self.groups))) < len(real) else ""
+        self.name = (
+            f"{describe(net)}; {len(real):,} test pictures{of_groups} of {of} (sha256 {known}); KID of all pairs"
+        )
         self._real = known_features(net, real, num_levels, "real pictures")
         self._seen: dict[str, Tensor] = {}
         self.floor: tuple[float, float, float] | None = None
         """FID, KID and its standard error of training pictures: what no sampler of this many can be much below."""
         if trained is not None:
-            floor = known_features(net, trained, num_levels, "training pictures")
-            self.floor = fid.fid(floor, self._real), *fid.kid(floor, self._real)
+            floor = known_features(net, trained[0], num_levels, "training pictures")
+            estimate = kid(floor, self._real, trained[1], self.groups)
+            self.floor = fid.fid(floor, self._real), estimate.value, estimate.se
 
     def fid(self, x: Tensor) -> float:
         return fid.fid(self._of(x), self._real)
 
     def kid(self, x: Tensor) -> tuple[float, float]:
-        return fid.kid(self._of(x), self._real)
+        estimate = kid(self._of(x), self._real, [f"sample {i}" for i in range(len(x))], self.groups)
+        return estimate.value, estimate.se
 
     def distance(self, x: Tensor, y: Tensor) -> float | None:
         """Mean LPIPS of pairs."""

@@ -12,8 +12,8 @@ from experiments.chain_scores import METHODS, ORIGINAL, STUDENT, TUNING, Judge, 
 from experiments.data import load_set
 from experiments.flags import say
 from experiments.progress import Lines, goes_on
-from experiments.sample_quality import network
-from generative import chain_manifest, loading, watch
+from experiments.sample_quality import network, pictures_of
+from generative import chain_manifest, loading
 from generative import config as configs
 from generative.checkpoint import Store
 from generative.config import Device
@@ -136,16 +136,17 @@ def _judge(command: ChainEvalCommand) -> Judge:
     if command.data_path is not None:
         config = replace(config, data=replace(config.data, path=command.data_path))
     test, training = load_set(config.data, "test"), load_set(config.data, "train")
-    real = test.batch(watch.chosen(test, command.real))["x"]
+    real, groups = pictures_of(test, command.real)
+    trained, trained_groups = pictures_of(training, command.samples)
     device, perceptual = pick_device(command.device), None
     if command.perceptual and min(teacher.shape[1:]) >= SMALLEST_LPIPS:
         with Lines("LPIPS") as tell:
             tell("the network of LPIPS, fetched once")
             perceptual = lpips.lpips(device=device)
-    trained = training.batch(watch.chosen(training, command.samples))["x"]
     return Judge(
-        network(command.features, device), perceptual, real, _set_of(teacher), teacher.num_levels, trained=trained
-    )
+        network(command.features, device), perceptual, real["x"], _set_of(teacher), teacher.num_levels, groups=groups,
+        trained=(trained["x"], trained_groups),
+    )  # fmt: skip
 
 
 def _measured(command: ChainEvalCommand, scores: Scores, steps: tuple[int, ...], number: int) -> Iterator[Row]:

@@ -18,13 +18,13 @@ from experiments.data import load_set
 from experiments.kept import kept
 from experiments.progress import goes_on
 from experiments.restoration_judge import FLOOR, Asked, Judge
+from experiments.sample_quality import pictures_of
 from generative import config as configs
 from generative import loading, noise, schedules, watch
 from generative.checkpoint import why
 from generative.config import Device
 from generative.data import ImageSet
 from generative.image_to_image import ImageToImage, ImageToImageConfig
-from generative.metrics.kid import check_groups
 from generative.samplers import SAMPLERS
 from generative.schedules import Schedule
 from generative.train import pick_device
@@ -104,11 +104,9 @@ def eval_command(args: list[str]) -> int:
         raise ValueError(f"{images.name} has pictures {images.shape}, the model was trained on {first.shape}")
     asked = _ask(command, images, first, task)
     real = images if command.reference == "test" else load_set(config.data, "train")
-    known, names = watch.chosen(real, command.reference_images), real.groups()
-    real_groups = [names[i] for i in known.tolist()]
-    check_groups(known, real_groups)
+    known, real_groups = pictures_of(real, command.reference_images)
     judge = Judge(
-        asked, real.batch(known)["x"], real_groups, first.num_levels,
+        asked, known["x"], real_groups, first.num_levels,
         pick_device(command.device), split=command.reference, features=command.features,
         perceptual=command.perceptual, classifier=command.classifier,
     )  # fmt: skip
@@ -228,13 +226,10 @@ def _keeper(
 
 def _ask(command: RestorationEvalCommand, images: ImageSet, first: ImageToImage, task: str) -> Asked:
     """What all methods are given."""
-    chosen = watch.chosen(images, command.images)
-    if len(chosen) < FEWEST:
+    if len(images) < FEWEST:
         raise ValueError(f"{images.name} has {len(images)} test pictures: too few for a table, which needs {FEWEST}")
-    batch, names = images.batch(chosen), images.groups()
+    batch, groups = pictures_of(images, command.images)
     given, mask = restoring.spoiled(first, task, batch["x"], command.seed, how=command.degradation)
-    groups = [names[i] for i in chosen.tolist()]
-    check_groups(chosen, groups)
     return Asked(
         task=task, originals=batch["x"], label=batch["label"], classes=len(images.classes), groups=groups, given=given,
         mask=mask,

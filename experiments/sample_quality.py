@@ -17,6 +17,7 @@ from generative import watch
 from generative.data import ImageSet
 from generative.data.fetch import cache_dir
 from generative.metrics import features, fid
+from generative.metrics.kid import check_groups
 from generative.metrics.pictures import memorisation
 from generative.metrics.statistics import describe
 
@@ -88,9 +89,10 @@ def compare(
     """
     if min(len(train), len(test)) < 4:
         raise ValueError(f"KID and FID need at least 4 pictures of each split, got {len(train)} and {len(test)}")
+    (real, test_groups), (trained, train_groups) = pictures_of(test, n), pictures_of(train, n)
+    reference, known = real["x"], trained["x"]
     label = torch.arange(n) % model.config.net.classes if model.config.net.classes else None
     samples = torch.from_numpy(draw(model, n, steps=steps, sampler=sampler, seed=seed, label=label))
-    reference, known = _spread(test, n), _spread(train, n)
     passes = sum(-(-len(x) // 32) for x in (samples, reference, known))
     with Steps("features", passes) as progress:
         done = iter(range(1, passes + 1))
@@ -99,7 +101,8 @@ def compare(
             progress.update(next(done, passes))
 
         hook = net.register_forward_hook(count)
-        result = fid.compare(samples, reference, known, net, num_levels=model.num_levels)
+        groups = test_groups, train_groups
+        result = fid.compare(samples, reference, known, net, num_levels=model.num_levels, groups=groups)
         hook.remove()
     say(f"{n} samples, {steps} steps of {sampler}, seed {seed}:")
     say(f"KID  {result.kid:.5f} ± {result.kid_se:.5f}   floor {result.kid_floor:.5f} ± {result.kid_floor_se:.5f}")
@@ -112,6 +115,10 @@ def compare(
     say(f"{near.share_closer:.1%} of samples are closer to one than 99% of test pictures")
 
 
-def _spread(images: ImageSet, n: int) -> Tensor:
-    """At most n pictures, evenly over the set."""
-    return images.batch(watch.chosen(images, n))["x"]
+def pictures_of(images: ImageSet, n: int) -> tuple[dict[str, Tensor], list[str]]:
+    """A batch of at most n pictures, evenly over the set, and what each is from. Raises ValueError for too few groups
+    for KID."""
+    rows, groups = watch.chosen(images, n), images.groups()
+    names = [groups[i] for i in rows.tolist()]
+    check_groups(rows, names)
+    return images.batch(rows), names

@@ -19,12 +19,9 @@ from experiments.data import load_set
 from experiments.flags import say
 from experiments.pictures import grid, with_names
 from experiments.progress import goes_on
-from experiments.sample_quality import network
+from experiments.sample_quality import network, pictures_of
 from generative import config as configs
-from generative import watch
 from generative.config import Device
-from generative.data import ImageSet
-from generative.metrics.kid import check_groups
 from generative.metrics.statistics import describe
 from generative.model import PictureModel
 from generative.papers.cascade import CascadeStage
@@ -93,8 +90,8 @@ def command(args: list[str]) -> int:
     config = configs.from_json(last.meta["config"])
     test, train = load_set(config.data, "test"), load_set(config.data, "train")
     net = network(asked.features, pick_device(asked.device))
-    real, real_groups = _pictures(test, REAL)
-    known, known_groups = _pictures(train, asked.samples)
+    real, real_groups = pictures_of(test, REAL)
+    known, known_groups = pictures_of(train, asked.samples)
     judged = Judge(
         net, real, real_groups, last, classifiers=asked.classifiers, store=asked.output / "scores"
     )  # fmt: skip
@@ -111,14 +108,6 @@ def command(args: list[str]) -> int:
     against = f"{describe(net)}, against {len(real['x']):,} test pictures of {test.name}"
     _write(asked, last, rows, floor, against, shown, None if asked.truncated else given[:COLUMNS])
     return 0
-
-
-def _pictures(images: ImageSet, most: int) -> tuple[dict[str, Tensor], list[str]]:
-    """At most so many pictures, evenly spread, and what each is from. Raises ValueError for too few photographs."""
-    chosen, groups = watch.chosen(images, most), images.groups()
-    names = [groups[i] for i in chosen.tolist()]
-    check_groups(chosen, names)
-    return images.batch(chosen), names
 
 
 def _check(asked: AugLevelCommand) -> None:

@@ -55,10 +55,11 @@ class Store:
 
         lock = Path(self.root) / ".lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
-        if (lock.exists() or lock.is_symlink()) and not lock.is_file():
-            raise ValueError(f"cannot lock {self.root}: {lock} is no regular file")
-        # Open for both ways: a pipe under that name does not keep us waiting.
-        with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT), "rb") as file:
+        try:  # open for both ways: a pipe under that name does not keep us waiting
+            opened = os.open(lock, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise ValueError(f"cannot lock {self.root}: {lock}: {error.strerror}") from None
+        with os.fdopen(opened, "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

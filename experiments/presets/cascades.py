@@ -63,7 +63,7 @@ FOLDER = DataConfig(name="folder", size=32, channels=3, flip=True)
 
 
 def cdm_base32() -> TrainConfig:
-    """32 x 32, class-conditional."""
+    """32 x 32, class-conditional. The paper's network, and that of the next stage, also learn variances."""
     wide = UNetConfig(
         channels=256, multipliers=(1, 2, 3, 4), blocks=6, attention_resolutions=(16, 8), heads=4, dropout=0.1,
         scale_shift=True, resample_in_block=True, classes=1000,

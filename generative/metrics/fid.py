@@ -5,17 +5,15 @@ has no bias and comes first. Neither means much without its floor, the same numb
 Sources: Binkowski et al. 2018 (arXiv 1801.01401), Sec 4; Heusel et al. 2017 (arXiv 1706.08500), Sec 4.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from generative.metrics.features import extract
+from generative.metrics.kid import kid
 from generative.metrics.statistics import describe
-
-MAX_BLOCK = 1000
-"""Pictures per block of KID, at most: a kernel matrix has its square."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ def compare(
     *,
     num_levels: int = 256,
     batch: int = 32,
-    seed: int = 0,
+    groups: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> Result:
     """KID and FID of samples, with their floors.
 
@@ -59,7 +57,8 @@ def compare(
     share no photograph, or the floor is too low.
 
     Args: samples, reference, real_other: level indices uint8 [N, C, H, W], at least 4 of each; features: see
-    `features.Features`; batch: pictures per call of the network; seed: of KID's blocks.
+    `features.Features`; batch: pictures per call of the network; groups: what each picture of reference and of
+            real_other is from (see kid.py); each is on its own if None.
     Raises: ValueError if there are too few pictures or they do not fit; ImportError without torchmetrics.
     """
     n = min(len(samples), len(real_other))
@@ -69,12 +68,15 @@ def compare(
         if x.shape[1:] != reference.shape[1:]:
             raise ValueError(f"{name} are {list(x.shape[1:])} and the reference {list(reference.shape[1:])}")
     found = [extract(features, x, num_levels=num_levels, batch=batch) for x in (samples[:n], reference, real_other[:n])]
-    kid_samples, kid_floor = (kid(x, found[1], seed=seed) for x in (found[0], found[2]))
+    known, others = groups or (_own("reference", reference), _own("other", real_other))
+    ours, floor = (
+        kid(x, found[1], names, known) for x, names in ((found[0], _own("sample", found[0])), (found[2], others[:n]))
+    )
     return Result(
-        kid=kid_samples[0],
-        kid_se=kid_samples[1],
-        kid_floor=kid_floor[0],
-        kid_floor_se=kid_floor[1],
+        kid=ours.value,
+        kid_se=ours.se,
+        kid_floor=floor.value,
+        kid_floor_se=floor.se,
         fid=fid(found[0], found[1]),
         fid_floor=fid(found[2], found[1]),
         n=n,
@@ -83,25 +85,9 @@ def compare(
     )
 
 
-def kid(a: Tensor, b: Tensor, *, seed: int = 0) -> tuple[float, float]:
-    """The unbiased squared MMD of features [N, D] and [M, D] with kernel (x.y / D + 1)^3, and its standard error.
-
-    Both are shuffled and cut into the same number of disjoint blocks of equal size (ten, or more where blocks would
-    exceed MAX_BLOCK); the result is the mean over blocks, and blocks are independent, which random subsets that share
-    pictures are not. It may be negative. Needs at least 4 of each, from different pictures: answers against the very
-    pictures that they were made of are no independent samples, and of several from one photograph see kid.py.
-    """
-    from torchmetrics.image.kid import poly_mmd
-
-    generator = torch.Generator().manual_seed(seed)
-    num = min(len(a), len(b))
-    if num < 4:
-        raise ValueError(f"KID needs at least 4 pictures of each, got {len(a)} and {len(b)}")
-    blocks = max(min(10, num // 2), math.ceil(num / MAX_BLOCK))
-    size = num // blocks
-    chosen = [x.double()[torch.randperm(len(x), generator=generator)][: blocks * size].split(size) for x in (a, b)]
-    values = torch.stack([poly_mmd(x, y) for x, y in zip(*chosen, strict=True)])
-    return float(values.mean()), float(values.std()) / math.sqrt(len(values))
+def _own(name: str, x: Tensor) -> list[str]:
+    """Groups of pictures of which each is on its own."""
+    return [f"{name} {i}" for i in range(len(x))]
 
 
 def fid(a: Tensor, b: Tensor) -> float:

@@ -8,7 +8,8 @@ with noise whose level is told to the network, and chosen for sampling after tra
 before stops early, at that level) or not (Sec 3.3: it ends, and its picture is noised again).
 
 Where we differ: levels are log_snr, so a stage before may have any schedule; the noise is added at the small size (or,
-by choice, at the large one, where the same level spoils less).
+by choice, at the large one, where the same level spoils less). The paper's networks at 32 and 64 pixels also learn the
+variance of their steps, by a hybrid loss (Nichol & Dhariwal 2021); here all learn the mean, and the variance is chosen.
 """
 
 import math

@@ -24,7 +24,8 @@ from generative import config as configs
 from generative.chain import can_be_distilled, plan
 from generative.config import OptimSettings, TrainConfig, WatchSettings
 from generative.metrics import features
-from generative.metrics.fid import fid, kid
+from generative.metrics.fid import fid
+from generative.metrics.kid import kid
 from generative.nets.unet import UNetConfig
 from generative.papers.progressive_distillation import DiffusionConfig
 from generative.train import train
@@ -395,8 +396,23 @@ def test_scores_are_those_of_the_samples_beside_real_pictures(chain: Path, judge
     drawn = chain_manifest.student(chain, 2).sample(20, seed=3, steps=2)
     found, real = (features.extract(judge.net, x, num_levels=17) for x in (drawn, _spread_of("test", 40)))
     assert row.fid == pytest.approx(fid(found, real), rel=1e-6)
-    assert (row.kid, row.kid_se) == pytest.approx(kid(found, real), rel=1e-6)
+    expected = kid(found, real, [f"drawn {i}" for i in range(20)], [f"real {i}" for i in range(40)])
+    assert (row.kid, row.kid_se) == pytest.approx((expected.value, expected.se), rel=1e-6)
     assert (row.setting, row.samples, row.lpips) == ("", 20, None)
+
+
+def test_crops_of_one_photograph_are_no_pairs(judge: Judge) -> None:
+    real, drawn = _spread_of("test", 40), _spread_of("train", 12)
+    photos = [f"photo {i // 4}" for i in range(40)]
+    grouped = Judge(judge.net, None, real, "digits", 17, groups=photos, trained=(drawn, photos[:12]))
+    a, b = (features.extract(judge.net, x, num_levels=17) for x in (drawn, real))
+    expected = kid(a, b, [str(i) for i in range(12)], photos)
+    assert grouped.kid(drawn) == pytest.approx((expected.value, expected.se))
+    assert grouped.kid(drawn)[0] != pytest.approx(judge.kid(drawn)[0], rel=1e-3)
+    assert grouped.name != judge.name  # scores of before are no rows of this table
+    floor = kid(a, b, photos[:12], photos)
+    assert grouped.floor is not None
+    assert grouped.floor[1:] == pytest.approx((floor.value, floor.se))
 
 
 def _spread_of(part: str, count: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""KID against a double loop, FID against a closed form, and both beside their floors."""
+"""FID against a closed form and torchmetrics, and KID and FID beside their floors."""
 
 import math
 
@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from generative.metrics import fid as module
 from generative.metrics.features import extract, random_features
-from generative.metrics.fid import compare, fid, kid
+from generative.metrics.fid import compare, fid
+from generative.metrics.kid import kid
+
+OURS, REAL = ([f"{name} {i}" for i in range(80)] for name in ("ours", "real"))
 
 
 def normal(num: int, dims: int, seed: int, shift: float = 0.0) -> Tensor:
@@ -17,48 +19,11 @@ def normal(num: int, dims: int, seed: int, shift: float = 0.0) -> Tensor:
     return torch.randn(num, dims, generator=generator, dtype=torch.float64) + shift
 
 
-def slow_mmd(a: np.ndarray, b: np.ndarray) -> float:
-    def k(x: np.ndarray, y: np.ndarray) -> float:
-        return float((x @ y / len(x) + 1) ** 3)
-
-    n = len(a)
-    own = sum(k(x[i], x[j]) for x in (a, b) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    return own - 2 * sum(k(x, y) for x in a for y in b) / n**2
-
-
-@pytest.mark.parametrize(("num", "blocks"), [(60, 10), (9, 4), (4, 2)])
-def test_kid_is_the_mean_of_a_double_loop_over_disjoint_blocks(num: int, blocks: int):
-    a, b = normal(num, 5, 1), normal(num + 7, 5, 2, 0.5)
-    generator = torch.Generator().manual_seed(3)
-    size = num // blocks
-    orders = [torch.randperm(len(x), generator=generator) for x in (a, b)]
-    values = [
-        slow_mmd(*(x[order[i * size : (i + 1) * size]].numpy() for x, order in zip((a, b), orders, strict=True)))
-        for i in range(blocks)
-    ]
-    mean, se = kid(a, b, seed=3)
-    assert mean == pytest.approx(np.mean(values))
-    assert se == pytest.approx(np.std(values, ddof=1) / math.sqrt(blocks))
-
-
 def test_kid_is_unbiased_where_fid_is_not():
     pairs = [(normal(40, 8, 2 * i), normal(40, 8, 2 * i + 1)) for i in range(60)]
-    values, errors = np.array([kid(a, b) for a, b in pairs]).T
+    values = np.array([kid(a, b, OURS[:40], REAL[:40]).value for a, b in pairs])
     assert abs(values.mean()) < 3 * values.std() / math.sqrt(60)
-    assert np.mean(errors) == pytest.approx(values.std(), rel=0.25)  # the standard error is what it says
     assert min(fid(a, b) for a, b in pairs) > 0.3
-
-
-def test_kid_of_large_sets_keeps_blocks_small(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_BLOCK", 20)
-    a, b = normal(450, 4, 1), normal(450, 4, 2)
-    sizes = []
-    from torchmetrics.image import kid as peer
-
-    real = peer.poly_mmd
-    monkeypatch.setattr(peer, "poly_mmd", lambda x, y: sizes.append(len(x)) or real(x, y))
-    kid(a, b)
-    assert sizes == [19] * 23
 
 
 def test_fid_of_gaussians_comes_near_the_closed_form():
@@ -102,10 +67,17 @@ def test_compare_finds_worse_samples_and_says_how():
 
 def test_compare_is_the_metrics_of_the_features_and_the_floor_has_as_many_pictures():
     net, x, real, other = random_features(8), pictures(30, 200, 1), pictures(40, 256, 2), pictures(50, 256, 3)
-    result = compare(x, real, other, net, seed=5)
+    result = compare(x, real, other, net)
     a, b, c = (extract(net, part) for part in (x, real, other[:30]))
-    assert (result.kid, result.kid_se) == kid(a, b, seed=5)
-    assert (result.kid_floor, result.kid_floor_se) == kid(c, b, seed=5)
+    for found, part in (((result.kid, result.kid_se), a), ((result.kid_floor, result.kid_floor_se), c)):
+        expected = kid(part, b, OURS[:30], REAL[:40])
+        assert found == pytest.approx((expected.value, expected.se))
+    photos = [f"photo {i // 4}" for i in range(50)]  # the floor's crops are of photographs of the reference
+    result = compare(x, real, other, net, groups=(photos[:40], photos))
+    expected = kid(c, b, photos[:30], photos[:40])
+    assert (result.kid_floor, result.kid_floor_se) == pytest.approx((expected.value, expected.se))
+    expected = kid(a, b, OURS[:30], photos[:40])
+    assert (result.kid, result.kid_se) == pytest.approx((expected.value, expected.se))
     assert (result.fid, result.fid_floor) == (fid(a, b), fid(c, b))
 
 
@@ -140,5 +112,5 @@ def test_bad_input():
         compare(x, x, x[:3], net)
     with pytest.raises(ValueError, match=r"samples are \[3, 8, 16\] and the reference \[3, 16, 16\]"):
         compare(x[:, :, :8], x, x, net)
-    with pytest.raises(ValueError, match="KID needs at least 4 pictures of each, got 3 and 9"):
-        kid(torch.zeros(3, 2), torch.zeros(9, 2))
+    with pytest.raises(ValueError, match="KID needs pictures of at least 3 groups on each side, got 1"):
+        compare(x, x, x, net, groups=(["photo"] * 10, ["other"] * 10))
