@@ -1,5 +1,6 @@
 """`tandem sample`: pictures from a trained diffusion model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -85,7 +86,7 @@ def sample_command(args: list[str]) -> int:
     schedules = {"cosine": cosine_like(model.schedule), "own": model.schedule, None: None}
     options = {"seed": command.seed, "label": label, "schedule": schedules[command.schedule]}
     pictures = draw(model, command.n, steps=steps, sampler=sampler, **options)
-    _write(command, model, pictures, f"{steps} steps of {sampler}")
+    _write(command, [model], pictures, f"{steps} steps of {sampler}")
     return 0
 
 
@@ -117,7 +118,7 @@ def _cascade(command: SampleCommand) -> int:
     chosen = None if command.label is None else int(label[0])
     cascade.tell_reductions(command.runs, models)
     drawn = cascade.draw(models, stages, command.n, store, seed=command.seed, label=chosen)
-    _write(command, models[-1], drawn[-1].numpy(), f"{len(models)} stages")
+    _write(command, models, drawn[-1].numpy(), f"{len(models)} stages")
     say(f"every stage's pictures: {store}")
     return 0
 
@@ -200,15 +201,16 @@ def draw(
     return np.concatenate(pictures)
 
 
-def _write(command: SampleCommand, model: "PictureModel", pictures: np.ndarray, how: str) -> None:
+def _write(command: SampleCommand, models: Sequence["PictureModel"], pictures: np.ndarray, how: str) -> None:
     from experiments.pictures import grid
     from experiments.tracking import write_png  # imports TensorBoard
 
-    write_png(command.output, grid(pictures, model.num_levels))
+    write_png(command.output, grid(pictures, models[-1].num_levels))
     where = str(command.output)
     if command.npz:
         with files.whole(command.npz) as temporary:
-            np.savez_compressed(temporary, pictures=pictures, num_levels=model.num_levels)
+            np.savez_compressed(temporary, pictures=pictures, num_levels=models[-1].num_levels)
         where += f" and {command.npz}"
     said = f"{len(pictures)} pictures, {how}, seed {command.seed}"
-    say(f"{where} ({said}; trained for {model.meta['step']:,} steps)")
+    steps = ", ".join(f"{model.meta['step']:,}" for model in models)
+    say(f"{where} ({said}; trained for {steps} steps)")

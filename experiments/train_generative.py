@@ -218,8 +218,11 @@ def _use(model: PictureModel, run: Path) -> str:
     mask = " --mask M.png" if getattr(model.config, "tasks", ())[:1] == ("inpaint",) else ""
     label = " --label CLASS" if model.config.net.classes else ""
     restore = f"restore: tandem restore {run} IN.png{_task(model)}{mask}{label} -o OUT.png"
-    cascaded = f"\ncascade: tandem sample BASE {run} -n 64 -o grid.png"
-    return restore + (cascaded if isinstance(model, CascadeStage) else "")
+    if not isinstance(model, CascadeStage):
+        return restore
+    height, width = (side // model.factor for side in model.shape[1:])
+    before = f"BASE: a run that draws pictures of {width} x {height}, or several, the smallest first"
+    return f"{restore}\ncascade: tandem sample BASE {run} -n 64 -o grid.png ({before})"
 
 
 def _task(model: PictureModel) -> str:

@@ -55,6 +55,8 @@ def _found(path: str | Path) -> tuple[bytes, bytes]:
     for place in (*places, Store(f"{path}/checkpoints"), store):
         if (step := place.newest()) is not None:
             return place.read(step, "model.json"), place.read(step, "model.safetensors")
+    if store.is_local and (runs := sorted(Path(store.root).glob("*/checkpoints"))):
+        raise ValueError(f"{path} holds no model but folders that may: name one, such as {runs[-1].parent}")
     raise ValueError(f"{path} holds no model: no model.json and no whole checkpoint (a run writes one every minute)")
 
 

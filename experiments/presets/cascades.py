@@ -121,11 +121,11 @@ ROWS: tuple[tuple[str, str, Callable[[], TrainConfig]], ...] = (
         lambda: stage(replace(EMOJI, reduced=(64,)), 9, 16, net(24, (1, 2, 3, 4)), batch=16)),
     ("cdm-emoji256", "emoji from 64x64 to 256x256, trained on squares of 64: a stage of a cascade",
         lambda: stage(EMOJI, 9, 64, net(24, (1, 2, 3, 4), ()), 4_000, crop=64, batch=16)),
-    ("cdm-folder8", "class folders at 8x8: the base of a cascade; needs --data.path, --model.net.classes",
+    ("cdm-folder8", "class folders at 8x8: the base of a cascade; needs --data.path, --model.net.classes if not 10",
         lambda: base(replace(FOLDER, reduced=(16, 8)), 10, net(64, (1, 2)))),
-    ("cdm-folder16", "class folders from 8x8 to 16x16; needs --data.path, --model.net.classes",
+    ("cdm-folder16", "class folders from 8x8 to 16x16; needs --data.path, --model.net.classes if not 10",
         lambda: stage(replace(FOLDER, reduced=(16,)), 10, 8, net(48, (1, 2)))),
-    ("cdm-folder32", "class folders from 16x16 to 32x32; needs --data.path, --model.net.classes",
+    ("cdm-folder32", "class folders from 16x16 to 32x32; needs --data.path, --model.net.classes if not 10",
         lambda: stage(FOLDER, 10, 16, net(32, (1, 2, 4)))),
     ("cdm-imagenet32", "the cascade paper's 32x32 base; needs --data.path", cdm_base32),
     ("cdm-imagenet64", "the cascade paper's 32x32 to 64x64; needs --data.path", cdm_64),
@@ -139,6 +139,15 @@ EXPECTED: dict[str, str] = {
     "cdm-mnist32": "straight from 8x8 (`--model.low 8`) behind a base of 300 steps (`--data.reduced 8`): KID of 500 "
     "samples 0.0046 with noise of s = 0.6 on what is enlarged, 0.0195 without; `tandem sweep aug-level BASE STAGE` "
     "(experiments/results/cascades.md)",
+    **{
+        f"cdm-{name}{side}": f"a contact sheet of the cascade from {' to '.join(map(str, sides))} pixels after {steps} "
+        "steps; `tandem sample BASE STAGE STAGE -n 36 --levels 0.1 0.1` (experiments/results/cascades.md)"
+        for name, sides, steps in (
+            ("folder", (8, 16, 32), "10,000, 5,000 and 4,000"),
+            ("emoji", (16, 64, 256), "4,500, 4,000 and 3,000"),
+        )
+        for side in sides
+    },
 }
 """Preset -> measured result and the command that shows it."""
 

@@ -121,6 +121,11 @@ def test_nothing_there(tmp_path: Path):
         generative.load(tmp_path / "missing")
 
 
+def test_the_folder_above_a_run(run: Path):
+    with pytest.raises(ValueError, match=f"holds no model but folders that may: name one, such as {run}"):
+        generative.load(run.parent)
+
+
 def test_folder_without_weights(run: Path, tmp_path: Path):
     (tmp_path / "model").mkdir()
     shutil.copy(run / NEWEST / "model.json", tmp_path / "model")
