@@ -210,10 +210,10 @@ EXPECTED: dict[str, str] = {
         f"--data.size 32 --model.net.multipliers 1 2 4 --optim.bf16 --steps {steps}` and more "
         "(experiments/results/image-to-image.md)"
         for task, gap, steps in (
-            ("colorize", "-0.027 ± 0.007", 7500),
-            ("inpaint", "-0.002 ± 0.003", 11_000),
-            ("uncrop", "-0.004 ± 0.014", 11_000),
-            ("jpeg", "-0.005 ± 0.011 with 4 steps", 11_000),
+            ("colorize", "-0.027 ± 0.008", 7500),
+            ("inpaint", "-0.002 ± 0.003 (CIFAR-10, JPEG copy, 9,000 steps: -0.003 ± 0.001)", 11_000),
+            ("uncrop", "-0.004 ± 0.014 (CIFAR-10, JPEG copy, 9,000 steps: -0.009 ± 0.003)", 11_000),
+            ("jpeg", "-0.005 ± 0.011 with 4 steps (CIFAR-10, JPEG copy, 9,000 steps: -0.004 ± 0.003)", 11_000),
         )
     },
 }
