@@ -74,8 +74,7 @@ class ImageToImageConfig:
         if self.crop < 0 or self.crop % 2 ** (len(self.net.multipliers) - 1):
             factor = 2 ** (len(self.net.multipliers) - 1)
             raise ValueError(f"crop must be 0 (none) or a multiple of the network's {factor}, got {self.crop}")
-        if not 0 <= self.variance <= 1:
-            raise ValueError(f"variance interpolates and must be in [0, 1], got {self.variance}")
+        check_variance(self.variance)
 
 
 def log_snr_of(place: Tensor, schedule: Schedule, num_steps: int) -> Tensor:
