@@ -114,8 +114,8 @@ def eval_command(args: list[str]) -> int:
     simple = simple_methods.simple(task, asked.given, asked.mask, first.factor, first.num_levels)
     which = _with_several(command, asked)
     rows = [
-        *(judge.score(name, x[0], *((x[:, which], which) if len(which) else ())) for name, x in made.items()),
-        *(judge.score(name, x, *((x[None, which], which) if len(which) else ())) for name, x in simple.items()),
+        *(judge.score(name, x[0], x[:, which], which) for name, x in made.items()),
+        *(judge.score(name, x, x[None, which], which) for name, x in simple.items()),
         judge.score(FLOOR, asked.originals),
     ]
     said = flags.said("tandem eval", replace(command, task=task), ("images", "seed"))

@@ -154,7 +154,8 @@ class Judge:
         self.logits = self._logits(asked.originals)
 
     def score(self, name: str, made: Tensor, several: Tensor | None = None, rows: Tensor | None = None) -> Scores:
-        """made: uint8 [N, C, H, W]; several: [k, M, C, H, W], k answers for the pictures `rows` [M] of them."""
+        """made: uint8 [N, C, H, W]; several: [k, M, C, H, W], k answers for the pictures `rows` [M] of them
+        (none is as good as None)."""
         asked, levels = self.asked, self.num_levels
         features = self.features if name == FLOOR else self._features(name, made)
         logits, other = self._logits(made), name == FLOOR
@@ -171,7 +172,7 @@ class Judge:
                 values["lpips"] = lpips.distance(self.perceptual, made, asked.originals, num_levels=levels)
             values["distance"] = restoration.perceptual_distance(features, self.features)
             each = {measure: Each(values=x, groups=asked.groups) for measure, x in values.items()}
-            if several is not None and rows is not None:
+            if several is not None and rows is not None and len(rows):
                 each |= self._several(several, rows)
             found |= {measure: one.mean() for measure, one in each.items()}
         agreement = accuracy = score = None
